@@ -1,0 +1,5 @@
+pub mod event;
+pub mod model;
+pub mod store;
+pub mod text;
+pub mod upstream;

@@ -1,0 +1,356 @@
+//! The vocabulary: ids, users, conversations, messages, generations and how they end. No I/O; every other module speaks it.
+//!
+//! The structs that a client sees serialise to exactly the JSON of the HTTP contract.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::{borrow::Cow, fmt, str::FromStr};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A new id, a UUIDv7: ids made later sort later.
+            #[expect(clippy::new_without_default, reason = "a default id would be a lie")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// An account.
+    UserId,
+    /// An API key; never the key itself.
+    KeyId,
+    /// One login of a browser; never the cookie's value.
+    LoginId,
+    ConversationId,
+    MessageId,
+    /// One completion being read from the upstream. Never the conversation's id.
+    GenerationId,
+    /// One attached SSE client.
+    EmitterId,
+    /// A process; kept in the data directory.
+    NodeId,
+}
+
+/// Now, in UTC, cut to the millisecond: the precision that every store keeps.
+pub fn now() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_millisecond(now.millisecond()).unwrap_or(now)
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$about])* #[serde(rename = $word)] $variant),* }
+
+        impl $name {
+            /// The word for it, on the wire and in the store.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word { $($word => Ok(Self::$variant),)* _ => Err(UnknownWord(word.to_owned())) }
+            }
+        }
+    };
+}
+
+/// A word that a closed vocabulary does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown word {0:?}")]
+pub struct UnknownWord(String);
+
+words! {
+    /// Who speaks in a message.
+    Role { System = "system", User = "user", Assistant = "assistant" }
+}
+
+words! {
+    /// How a generation ended.
+    Outcome {
+        /// The upstream said that it was done.
+        Completed = "completed",
+        /// Somebody asked for the end.
+        Stopped = "stopped",
+        /// The upstream, or we, could not go on; a problem says why.
+        Failed = "failed",
+        /// This process ended before the answer did.
+        Interrupted = "interrupted",
+        /// The upstream fell silent or closed without saying that it was done.
+        Truncated = "truncated",
+    }
+}
+
+/// `streaming` (of a message) or `running` (of a generation) until there is an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    Running,
+    Ended(Outcome),
+}
+
+impl Progress {
+    /// The status word of a message.
+    pub fn of_message(self) -> &'static str {
+        match self {
+            Self::Running => "streaming",
+            Self::Ended(outcome) => outcome.as_str(),
+        }
+    }
+
+    /// The status word of a generation.
+    pub fn of_generation(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Ended(outcome) => outcome.as_str(),
+        }
+    }
+}
+
+impl FromStr for Progress {
+    type Err = UnknownWord;
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "streaming" | "running" => Ok(Self::Running),
+            outcome => outcome.parse().map(Self::Ended),
+        }
+    }
+}
+
+/// An account. `operator` may see and end everybody's connections.
+#[derive(Debug, Clone, Serialize)]
+pub struct User {
+    pub id: UserId,
+    pub name: String,
+    pub operator: bool,
+    pub disabled: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// An API key as its owner may see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Key {
+    pub id: KeyId,
+    pub user_id: UserId,
+    pub name: String,
+    pub revoked: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// A conversation without its messages.
+#[derive(Debug, Clone, Serialize)]
+pub struct Conversation {
+    pub id: ConversationId,
+    pub title: String,
+    pub model: Option<String>,
+    /// The system prompt.
+    pub system: Option<String>,
+    pub pinned: bool,
+    pub archived: bool,
+    /// Counts changes of the fields above only; the `ETag`.
+    pub version: i64,
+    /// The message that the next prompt continues.
+    pub head_id: Option<MessageId>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+/// One turn of a conversation. Messages form a tree by `parent_id`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Message {
+    pub id: MessageId,
+    pub parent_id: Option<MessageId>,
+    pub role: Role,
+    pub content: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<Map<String, Value>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(serialize_with = "message_status")]
+    pub status: Progress,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// The latest generation that wrote this message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation_id: Option<GenerationId>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// A generation as a client may read it.
+#[derive(Debug, Clone, Serialize)]
+pub struct GenerationRecord {
+    pub id: GenerationId,
+    pub conversation_id: ConversationId,
+    pub message_id: MessageId,
+    #[serde(serialize_with = "generation_status")]
+    pub status: Progress,
+    /// The position of its latest event.
+    pub seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// Everything known when a generation ends: what the store keeps and what `done` tells.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    pub outcome: Outcome,
+    pub content: String,
+    pub reasoning: Option<String>,
+    pub tool_calls: Option<Vec<Map<String, Value>>>,
+    pub model: Option<String>,
+    pub finish_reason: Option<String>,
+    pub usage: Option<Usage>,
+    pub timings: Timings,
+    pub problem: Option<Problem>,
+    /// The position of the terminal event.
+    pub last_seq: u64,
+}
+
+/// Tokens, as the upstream counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    /// True when the upstream gave no figures and these are our guess.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+}
+
+/// How long it took, in milliseconds since the generation started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Until the first text, thinking text or tool call; absent when none came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<u64>,
+    pub total_ms: u64,
+}
+
+/// A fragment of a tool call: `index` says of which; `name` and `arguments` strings of one call are concatenated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCallFragment {
+    pub index: usize,
+    /// What the upstream sent besides the index: `id`, `type`, `function`, and fields that nobody knows.
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+}
+
+/// How the answer is sampled; what is absent is the upstream's choice. Names and ranges as in OpenAI's reference.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f64>,
+}
+
+/// An RFC 9457 problem: the body of every error, and part of a `done` that did not end well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `/problems/<name>`; stable.
+    #[serde(rename = "type")]
+    pub kind: Cow<'static, str>,
+    pub title: Cow<'static, str>,
+    /// The HTTP status that says the same; in a `done`, the upstream's where it gave one.
+    pub status: u16,
+    /// What happened and what to do.
+    pub detail: String,
+    /// The id of the request it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Seconds after which it is worth trying again; also the `Retry-After` header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// The generation that stands in the way (409).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation_id: Option<GenerationId>,
+}
+
+impl Problem {
+    /// `name` is the last part of the type, in kebab case.
+    pub fn new(status: u16, name: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("/problems/{name}").into(),
+            title: title.into(),
+            status,
+            detail: detail.into(),
+            instance: None,
+            retry_after: None,
+            generation_id: None,
+        }
+    }
+}
+
+fn message_status<S: serde::Serializer>(
+    progress: &Progress,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(progress.of_message())
+}
+
+fn generation_status<S: serde::Serializer>(
+    progress: &Progress,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(progress.of_generation())
+}

@@ -1,0 +1,317 @@
+//! The store: accounts, conversations, messages and generations in Postgres or SQLite, chosen by URL.
+//!
+//! The only module that names `sqlx`. Its traits are the contract; `chat` and `auth` know nothing else. No connection is held while
+//! an answer streams: every method is one statement or one short transaction. Every method may be cancelled by dropping its
+//! future, with all or nothing of its effect; every look-up of something that belongs to a user takes that user, and what is
+//! another's is not there.
+
+use crate::model::{
+    Conversation, ConversationId, Ending, GenerationId, GenerationRecord, Key, KeyId, LoginId,
+    Message, MessageId, NodeId, Problem, User, UserId,
+};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// Everything the program keeps.
+pub trait Store: Accounts + Conversations + Turns + Send + Sync {}
+
+/// Why the store did not do it. "Not there" is no error: look-ups return `Option`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached or is too busy; trying again later may help.
+    #[error("the store is not available")]
+    Unavailable(#[source] sqlx::Error),
+    #[error("the store failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The SHA-256 of a secret; secrets themselves are never stored.
+pub type SecretHash = [u8; 32];
+
+/// By what somebody proved who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Credential {
+    Login(LoginId),
+    Key(KeyId),
+}
+
+#[async_trait]
+pub trait Accounts {
+    /// The first operator, created with `name` when there is no user at all. Safe when several processes start at once.
+    async fn ensure_owner(&self, name: &str) -> Result<User, StoreError>;
+    /// `None` when the name is taken.
+    async fn add_user(&self, name: &str, operator: bool) -> Result<Option<User>, StoreError>;
+    async fn user_by_name(&self, name: &str) -> Result<Option<User>, StoreError>;
+    async fn users(&self) -> Result<Vec<User>, StoreError>;
+    /// False when there is no such user.
+    async fn set_user_disabled(&self, id: UserId, disabled: bool) -> Result<bool, StoreError>;
+
+    async fn add_key(&self, user: UserId, name: &str, hash: SecretHash) -> Result<Key, StoreError>;
+    /// All keys, of all users, oldest first.
+    async fn keys(&self) -> Result<Vec<Key>, StoreError>;
+    /// False when there is no such key.
+    async fn revoke_key(&self, id: KeyId) -> Result<bool, StoreError>;
+    /// The owner of a key that is not revoked, unless disabled.
+    async fn user_by_key(&self, hash: SecretHash) -> Result<Option<(User, KeyId)>, StoreError>;
+
+    /// A one-time login link; expired ones are deleted on the way.
+    async fn add_login_link(
+        &self,
+        user: UserId,
+        hash: SecretHash,
+        expires: OffsetDateTime,
+    ) -> Result<(), StoreError>;
+    /// Uses up a link: of two at once exactly one succeeds. `None` when unknown, used, expired, or its user disabled.
+    async fn redeem_login_link(
+        &self,
+        hash: SecretHash,
+        now: OffsetDateTime,
+    ) -> Result<Option<User>, StoreError>;
+    /// A login session; expired ones are deleted on the way.
+    async fn add_login(
+        &self,
+        user: UserId,
+        hash: SecretHash,
+        expires: OffsetDateTime,
+    ) -> Result<LoginId, StoreError>;
+    async fn user_by_login(
+        &self,
+        hash: SecretHash,
+        now: OffsetDateTime,
+    ) -> Result<Option<(User, LoginId)>, StoreError>;
+    async fn end_login(&self, id: LoginId) -> Result<(), StoreError>;
+}
+
+/// What an `Idempotency-Key` protects: kept with the effect in one transaction, so that the effect happens once.
+#[derive(Debug, Clone)]
+pub struct Once {
+    pub key: String,
+    /// A hash of what was asked (method, path, body).
+    pub fingerprint: SecretHash,
+}
+
+/// The outcome of an effect that may carry an `Idempotency-Key`.
+#[derive(Debug)]
+pub enum Effect<T> {
+    /// It happened now.
+    Done(T),
+    /// It happened before under the same key and fingerprint; this is what was answered then.
+    Before(Receipt),
+    /// The key was used for something else.
+    KeyReused,
+}
+
+/// What is answered when an effect is asked for again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    pub location: String,
+    pub body: Value,
+}
+
+/// What is asked of a list of conversations.
+#[derive(Debug, Clone, Default)]
+pub struct ListQuery {
+    /// Words to find in titles and texts, ignoring case; `None` lists all.
+    pub text: Option<String>,
+    /// Where the last page ended.
+    pub after: Option<ListCursor>,
+    /// At most this many; at least 1.
+    pub limit: u32,
+}
+
+/// A place in a list ordered newest change first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListCursor {
+    pub updated_at: OffsetDateTime,
+    pub id: ConversationId,
+}
+
+/// A row of a list; `snippet` is the text around the first hit of a search, about 160 characters.
+#[derive(Debug, Clone, Serialize)]
+pub struct Listed {
+    #[serde(flatten)]
+    pub conversation: Conversation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snippet: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewConversation {
+    pub id: ConversationId,
+    pub title: String,
+    pub model: Option<String>,
+    pub system: Option<String>,
+}
+
+/// Fields to change; the inner `None` clears.
+#[derive(Debug, Clone, Default)]
+pub struct ConversationChange {
+    pub title: Option<String>,
+    pub pinned: Option<bool>,
+    pub archived: Option<bool>,
+    pub model: Option<Option<String>>,
+    pub system: Option<Option<String>>,
+}
+
+#[derive(Debug)]
+pub enum Changed {
+    Done(Conversation),
+    NotFound,
+    /// `If-Match` named another version: this is the present one.
+    VersionIs(i64),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Deleted {
+    Done,
+    NotFound,
+    /// Still running, so nothing was deleted: end it first.
+    Running(Vec<GenerationId>),
+}
+
+#[async_trait]
+pub trait Conversations {
+    /// The receipt is kept when `once` is given.
+    async fn create_conversation(
+        &self,
+        owner: UserId,
+        new: &NewConversation,
+        once: Option<(&Once, &Receipt)>,
+    ) -> Result<Effect<Conversation>, StoreError>;
+    /// At most `query.limit` rows, newest change first. The next page begins after the last row.
+    async fn list_conversations(
+        &self,
+        owner: UserId,
+        query: &ListQuery,
+    ) -> Result<Vec<Listed>, StoreError>;
+    /// With all its messages in order of creation.
+    async fn conversation(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+    ) -> Result<Option<(Conversation, Vec<Message>)>, StoreError>;
+    /// Adds one to `version` (and touches `updated_at`) unless nothing is asked; with `if_version`, only when that is the present one.
+    async fn change_conversation(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+        change: &ConversationChange,
+        if_version: Option<i64>,
+    ) -> Result<Changed, StoreError>;
+    /// With its messages and generations, unless a generation is running.
+    async fn delete_conversation(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+    ) -> Result<Deleted, StoreError>;
+}
+
+/// Where a new prompt goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// Below the conversation's head.
+    Head,
+    /// Below this answer.
+    Message(MessageId),
+    /// A new beginning.
+    Root,
+}
+
+/// A generation about to start. The ids are chosen by the caller, so that its answer is known before the effect.
+#[derive(Debug, Clone)]
+pub struct NewTurn {
+    pub generation_id: GenerationId,
+    /// The answer.
+    pub message_id: MessageId,
+    pub node: NodeId,
+    /// What was asked for; kept on the answer. `None` takes the conversation's model.
+    pub model: Option<String>,
+    pub of: TurnOf,
+}
+
+#[derive(Debug, Clone)]
+pub enum TurnOf {
+    /// A new user message and its answer.
+    Prompt {
+        conversation_id: ConversationId,
+        user_message_id: MessageId,
+        parent: Parent,
+        content: String,
+    },
+    /// Another answer to the question that this answer answers.
+    Regenerate { message_id: MessageId },
+}
+
+/// What a stored turn needs to run.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    pub conversation_id: ConversationId,
+    /// The message that is answered.
+    pub parent_id: MessageId,
+    /// What was asked for, else the conversation's.
+    pub model: Option<String>,
+    /// The conversation's system prompt.
+    pub system: Option<String>,
+    /// From the root to the message that is answered.
+    pub path: Vec<PathMessage>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathMessage {
+    pub role: crate::model::Role,
+    pub content: String,
+}
+
+/// Why a turn cannot begin; nothing was stored.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TurnRefused {
+    /// No such conversation or message of this owner.
+    NotFound,
+    /// The parent is not a message of this conversation.
+    UnknownParent,
+    /// The parent is no answer, or the message to regenerate is none.
+    NotAnAnswer,
+    /// The parent is still streaming.
+    Streaming(GenerationId),
+}
+
+/// A stored generation with the message it wrote: all that is needed when its log has left memory.
+#[derive(Debug, Clone)]
+pub struct StoredGeneration {
+    pub record: GenerationRecord,
+    pub message: Message,
+}
+
+#[async_trait]
+pub trait Turns {
+    /// Stores the user message (unless regenerating), the streaming answer and the running generation; the answer becomes the
+    /// conversation's head. All in one transaction with the receipt. Of two at once below the same head, the later one sees the
+    /// earlier one's streaming answer as its parent and is refused.
+    async fn begin_turn(
+        &self,
+        owner: UserId,
+        new: &NewTurn,
+        once: Option<(&Once, &Receipt)>,
+    ) -> Result<Result<Effect<Turn>, TurnRefused>, StoreError>;
+    /// What was answered under this key, if anything (24 hours).
+    async fn receipt(&self, owner: UserId, once: &Once) -> Result<Option<Effect<()>>, StoreError>;
+    /// Stores the end of a running generation and its message. False when it is not running any more (or gone): nothing was written.
+    async fn end_generation(&self, id: GenerationId, ending: &Ending) -> Result<bool, StoreError>;
+    async fn generation(
+        &self,
+        owner: UserId,
+        id: GenerationId,
+    ) -> Result<Option<StoredGeneration>, StoreError>;
+    /// Ends what an earlier process of this node left running: `interrupted`, with this problem. Returns their ids.
+    async fn interrupt_left_over(
+        &self,
+        node: NodeId,
+        problem: &Problem,
+    ) -> Result<Vec<GenerationId>, StoreError>;
+    /// Forgets receipts kept before this time.
+    async fn forget_receipts(&self, before: OffsetDateTime) -> Result<u64, StoreError>;
+    /// Cheap proof that the database answers.
+    async fn check(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,166 @@
+//! Text as every store and every reader takes it: valid Unicode without U+0000.
+//!
+//! Postgres refuses U+0000 in `text` and `jsonb`, and JSON from the wire may carry surrogate halves, alone or split over two
+//! chunks. Both are mended here, once, before text enters a log or the store, so that what is streamed equals what is stored.
+
+use serde::{Deserialize, Deserializer, de};
+
+/// U+0000 becomes U+FFFD; everything else is kept.
+pub fn without_nul(text: String) -> String {
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text
+    }
+}
+
+/// A JSON string as it came: WTF-8, that is UTF-8 in which surrogate halves may stand alone.
+///
+/// `serde_json` refuses lone halves in a `String` but hands them out as bytes; [`Joiner`] makes text of them.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Wtf8(pub Vec<u8>);
+
+impl Wtf8 {
+    /// The whole string as text: split pairs joined, lone halves and U+0000 replaced by U+FFFD.
+    pub fn into_text(self) -> String {
+        let mut joiner = Joiner::default();
+        let mut text = joiner.push(&self.0);
+        text.push_str(&joiner.finish());
+        text
+    }
+}
+
+impl<'de> Deserialize<'de> for Wtf8 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Wtf8;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Wtf8, E> {
+                Ok(Wtf8(bytes.to_vec()))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Wtf8, E> {
+                Ok(Wtf8(text.as_bytes().to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+/// Makes text of WTF-8 pieces: a high half at the end of one piece waits for its low half in the next.
+#[derive(Debug, Default)]
+pub struct Joiner {
+    high: Option<u16>,
+}
+
+impl Joiner {
+    /// The text of `piece`, which may begin with a character whose first half came before.
+    pub fn push(&mut self, piece: &[u8]) -> String {
+        let mut text = String::with_capacity(piece.len());
+        let mut rest = piece;
+        while !rest.is_empty() {
+            match std::str::from_utf8(rest) {
+                Ok(valid) => {
+                    self.flush_into(&mut text);
+                    text.push_str(valid);
+                    break;
+                }
+                Err(error) => {
+                    let (valid, bad) = rest.split_at(error.valid_up_to());
+                    if !valid.is_empty() {
+                        self.flush_into(&mut text);
+                        text.push_str(std::str::from_utf8(valid).unwrap_or_default());
+                    }
+                    if let Some(half) = surrogate(bad) {
+                        self.take_half(half, &mut text);
+                        rest = &bad[3..];
+                    } else {
+                        self.flush_into(&mut text);
+                        text.push('\u{fffd}');
+                        rest = &bad[error.error_len().unwrap_or(bad.len())..];
+                    }
+                }
+            }
+        }
+        without_nul(text)
+    }
+
+    /// What is left at the end: U+FFFD for a half that never met its other, else nothing.
+    pub fn finish(&mut self) -> String {
+        let mut text = String::new();
+        self.flush_into(&mut text);
+        text
+    }
+
+    fn take_half(&mut self, half: u16, text: &mut String) {
+        match (self.high, half) {
+            (Some(high), 0xDC00..=0xDFFF) => {
+                self.high = None;
+                text.extend(char::decode_utf16([high, half]).map(|c| c.unwrap_or('\u{fffd}')));
+            }
+            (_, 0xD800..=0xDBFF) => {
+                self.flush_into(text);
+                self.high = Some(half);
+            }
+            _ => text.push('\u{fffd}'),
+        }
+    }
+
+    fn flush_into(&mut self, text: &mut String) {
+        if self.high.take().is_some() {
+            text.push('\u{fffd}');
+        }
+    }
+}
+
+/// The surrogate half that `bytes` begin with, in its three-byte WTF-8 form.
+fn surrogate(bytes: &[u8]) -> Option<u16> {
+    match *bytes {
+        [0xED, second @ 0xA0..=0xBF, third @ 0x80..=0xBF, ..] => {
+            Some(0xD000 | (u16::from(second & 0x3F) << 6) | u16::from(third & 0x3F))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Wtf8 {
+        serde_json::from_str(json).expect("a JSON string")
+    }
+
+    #[test]
+    fn surrogate_halves_split_over_two_pieces_are_joined() {
+        let mut joiner = Joiner::default();
+        let mut text = joiner.push(&parse(r#""a\ud83d""#).0);
+        text += &joiner.push(&parse(r#""\ude00b""#).0);
+        text += &joiner.finish();
+        assert_eq!(text, "a😀b");
+    }
+
+    #[test]
+    fn a_lone_half_becomes_the_replacement_character() {
+        for (json, text) in [
+            (r#""a\ud83d""#, "a\u{fffd}"),
+            (r#""\ude00b""#, "\u{fffd}b"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}😀"),
+            (r#""\ud83dx""#, "\u{fffd}x"),
+            (r#""\u0000""#, "\u{fffd}"),
+            (r#""plain 漢字""#, "plain 漢字"),
+        ] {
+            assert_eq!(parse(json).into_text(), text, "{json}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced_and_the_rest_kept() {
+        assert_eq!(
+            Wtf8(b"a\xffb\xe4\xbd".to_vec()).into_text(),
+            "a\u{fffd}b\u{fffd}"
+        );
+    }
+}

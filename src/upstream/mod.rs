@@ -1,0 +1,112 @@
+//! The upstream: any OpenAI-compatible model server, read over HTTP.
+//!
+//! The only module that names `awc`. It turns bytes into [`Step`]s and every way to fail into an [`UpstreamError`]; what to do with
+//! either is `chat`'s business. `awc::Client` is `!Send`, so each worker has an [`Upstream`] of its own.
+
+use crate::model::{Role, Sampling, ToolCallFragment, Usage};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Where the model server is and how long it may take.
+#[derive(Debug, Clone)]
+pub struct UpstreamOptions {
+    /// Includes `/v1`, without a slash at the end.
+    pub base_url: String,
+    pub api_key: Option<Secret>,
+    /// To open a connection, name look-up and TLS included.
+    pub connect: Duration,
+    /// From the request to the response head, and from there to the first byte of the body.
+    pub first_byte: Duration,
+    /// Between two reads of the body; comments count as life.
+    pub silence: Duration,
+    /// The whole answer.
+    pub total: Duration,
+    /// The largest single event, and the largest body that is read as a whole.
+    pub event_bytes: usize,
+}
+
+/// A string that no log, error or debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What is asked of the model.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChatRequest {
+    pub model: String,
+    pub messages: Vec<PromptMessage>,
+    #[serde(flatten)]
+    pub sampling: Sampling,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct PromptMessage {
+    pub role: Role,
+    pub content: String,
+}
+
+/// What one read of the body brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// In order, neighbouring texts joined; may be empty (comments, role-only chunks).
+    Deltas(Vec<Delta>),
+    /// The upstream said that it was done, by a finish reason or `[DONE]`.
+    End { finish_reason: Option<String> },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta {
+    Text(String),
+    Reasoning(String),
+    ToolCalls(Vec<ToolCallFragment>),
+    /// Replaces what was said before; never to be added up.
+    Usage(Usage),
+    /// The model's name as the upstream gives it; once.
+    Model(String),
+}
+
+/// A whole answer, of a completion that was not streamed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub deltas: Vec<Delta>,
+    pub finish_reason: Option<String>,
+}
+
+/// How the upstream failed. `message` is what to tell the user: the provider's own words where it gave some.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct UpstreamError {
+    pub kind: Failure,
+    pub message: String,
+    /// The upstream's HTTP status, when it refused.
+    pub status: Option<u16>,
+    /// When it asked to be left alone for a while.
+    pub retry_after: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection: refused, unknown name, TLS, or the connect deadline.
+    Unreachable,
+    /// Answered with another status than 200.
+    Refused,
+    /// Nothing came within the first-byte deadline.
+    Late,
+    /// An error object inside the answer, or instead of it.
+    Reported,
+    /// The body ended without a finish reason or `[DONE]`.
+    Truncated,
+    /// Nothing came for the silence deadline.
+    Silent,
+    /// The deadline for the whole answer passed.
+    TooLong,
+    /// An event or body over the limit.
+    TooLarge,
+    /// Not what an OpenAI-compatible server sends.
+    Unreadable,
+}
