@@ -1,0 +1,157 @@
+//! A generation: one completion being read from the upstream, its log, and who may say how it ends.
+//!
+//! Owned by the task that reads the upstream (`chat`), shared with whoever attaches or stops. It outlives its request and its
+//! readers. How it ends is claimed once: the first claim wins, and every later one is told so.
+
+use crate::{
+    event::Transcript,
+    log::EventLog,
+    model::{
+        ConversationId, Ending, GenerationId, GenerationRecord, MessageId, Outcome, Progress,
+        UserId, now,
+    },
+};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug)]
+pub struct Generation {
+    pub id: GenerationId,
+    /// The answer it writes.
+    pub message_id: MessageId,
+    pub owner: UserId,
+    /// The id of the request that asked for it.
+    pub request_id: String,
+    pub log: Arc<EventLog>,
+    pub created_at: OffsetDateTime,
+    pub started: Instant,
+    conversation_id: OnceLock<ConversationId>,
+    claim: OnceLock<Outcome>,
+    ending: OnceLock<Ending>,
+    cancelled: CancellationToken,
+}
+
+impl Generation {
+    pub fn new(
+        id: GenerationId,
+        message_id: MessageId,
+        owner: UserId,
+        request_id: String,
+        log: Arc<EventLog>,
+    ) -> Self {
+        Self {
+            id,
+            message_id,
+            owner,
+            request_id,
+            log,
+            created_at: now(),
+            started: Instant::now(),
+            conversation_id: OnceLock::new(),
+            claim: OnceLock::new(),
+            ending: OnceLock::new(),
+            cancelled: CancellationToken::new(),
+        }
+    }
+
+    /// Known once the turn is stored; a regenerated answer's conversation is the store's to tell.
+    pub fn conversation_id(&self) -> Option<ConversationId> {
+        self.conversation_id.get().copied()
+    }
+
+    /// Set once, by its task, before the first event.
+    pub fn belongs_to(&self, conversation: ConversationId) {
+        let _ = self.conversation_id.set(conversation);
+    }
+
+    /// Claims how it ends and answers how it really does: with `outcome` when this is the first claim, else as claimed before.
+    pub fn claim(&self, outcome: Outcome) -> Outcome {
+        *self.claim.get_or_init(|| outcome)
+    }
+
+    /// Asks for its end, as `stopped` or `interrupted`, unless it has been claimed already. Returns at once; [`EventLog::closed`]
+    /// tells when the end is there.
+    pub fn end(&self, outcome: Outcome) {
+        self.claim(outcome);
+        self.cancelled.cancel();
+    }
+
+    /// Resolves when somebody asked for its end.
+    pub async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    /// Everything about its end, set by its task just before the terminal event.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ending.get()
+    }
+
+    /// The first ending stays.
+    pub fn set_ending(&self, ending: Ending) -> &Ending {
+        self.ending.get_or_init(|| ending)
+    }
+
+    /// As a client may read it; `None` while its turn is still being stored.
+    pub fn record(&self) -> Option<GenerationRecord> {
+        let conversation_id = self.conversation_id()?;
+        // The end is set before its event is appended: it counts from the event on.
+        let ending = self.ending().filter(|_| self.log.is_closed());
+        Some(GenerationRecord {
+            id: self.id,
+            conversation_id,
+            message_id: self.message_id,
+            status: ending.map_or(Progress::Running, |ending| Progress::Ended(ending.outcome)),
+            seq: self.log.seq(),
+            model: ending.and_then(|ending| ending.model.clone()),
+            finish_reason: ending.and_then(|ending| ending.finish_reason.clone()),
+            usage: ending.and_then(|ending| ending.usage),
+            timings: ending.map(|ending| ending.timings),
+            problem: ending.and_then(|ending| ending.problem.clone()),
+            created_at: self.created_at,
+        })
+    }
+
+    /// The text so far and its position.
+    pub fn snapshot(&self) -> (Transcript, u64) {
+        self.log.snapshot()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::Barrier, thread};
+
+    #[test]
+    fn of_many_claims_at_once_one_wins_and_all_are_told_the_same() {
+        for _ in 0..200 {
+            let generation = Arc::new(Generation::new(
+                GenerationId::new(),
+                MessageId::new(),
+                UserId::new(),
+                String::new(),
+                EventLog::new(1024),
+            ));
+            let barrier = Arc::new(Barrier::new(4));
+            let claims = [
+                Outcome::Completed,
+                Outcome::Stopped,
+                Outcome::Failed,
+                Outcome::Interrupted,
+            ]
+            .map(|outcome| {
+                let (generation, barrier) = (generation.clone(), barrier.clone());
+                thread::spawn(move || {
+                    barrier.wait();
+                    generation.claim(outcome)
+                })
+            })
+            .map(|thread| thread.join().expect("no panic"));
+            assert!(claims.iter().all(|claim| *claim == claims[0]), "{claims:?}");
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! The event log of one generation, and the cursor that is all a reader has.
+//!
+//! Replay, live tail, resume and slow readers are one operation: *the events after n*. A log is appended to by its generation
+//! alone, holds each event encoded once, and ends with exactly one terminal event. Nothing a reader does can reach the writer.
+
+use crate::event::{Encoded, Event, GapReason, Transcript};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::watch;
+
+/// What an entry costs besides its JSON: its place in the list and two allocations.
+const ENTRY_BYTES: usize = 96;
+
+/// A reader takes at most this many events at once, so that a long replay does not hold the lock.
+const READ_AT_MOST: usize = 64;
+
+/// An append-only list of events, positions from 1.
+#[derive(Debug)]
+pub struct EventLog {
+    state: Mutex<State>,
+    /// The position of the last event; readers wait here.
+    tail: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Events up to here are not held one by one, only in the transcript.
+    base: u64,
+    entries: Vec<Encoded>,
+    transcript: Transcript,
+    closed: bool,
+    bytes: usize,
+    bytes_at_most: usize,
+}
+
+/// Why an event was not appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("the log is full")]
+    Full,
+    #[error("the log has ended")]
+    Ended,
+}
+
+/// An event on its way to a reader. `seq` becomes the SSE id; without one, a reader that is cut keeps its old position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub seq: Option<u64>,
+    pub event: Encoded,
+}
+
+impl EventLog {
+    /// An empty log that refuses events, other than the terminal one, once it holds `bytes_at_most`.
+    pub fn new(bytes_at_most: usize) -> Arc<Self> {
+        Self::with(State {
+            base: 0,
+            entries: Vec::new(),
+            transcript: Transcript::default(),
+            closed: false,
+            bytes: 0,
+            bytes_at_most,
+        })
+    }
+
+    /// A log that left memory, rebuilt from what was stored: the transcript and the terminal event at `last_seq`.
+    pub fn ended(last_seq: u64, transcript: Transcript, done: &Event) -> Arc<Self> {
+        Self::with(State {
+            base: last_seq.saturating_sub(1),
+            entries: vec![done.encode()],
+            transcript,
+            closed: true,
+            bytes: 0,
+            bytes_at_most: 0,
+        })
+    }
+
+    fn with(state: State) -> Arc<Self> {
+        let (tail, _) = watch::channel(state.tail());
+        Arc::new(Self {
+            state: Mutex::new(state),
+            tail,
+        })
+    }
+
+    /// Appends and tells the readers. After the terminal event nothing more is taken.
+    pub fn append(&self, event: &Event) -> Result<u64, AppendError> {
+        let encoded = event.encode();
+        let cost = encoded.data.len() + ENTRY_BYTES;
+        let seq = {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(AppendError::Ended);
+            }
+            if state.bytes + cost > state.bytes_at_most && !event.is_terminal() {
+                return Err(AppendError::Full);
+            }
+            state.bytes += cost;
+            state.closed = event.is_terminal();
+            state.transcript.apply(event);
+            state.entries.push(encoded);
+            state.tail()
+        };
+        self.tail.send_replace(seq);
+        Ok(seq)
+    }
+
+    /// The position of the last event; 0 before the first.
+    pub fn seq(&self) -> u64 {
+        *self.tail.borrow()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// What its events cost in memory.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// The text assembled so far and the position it stands at: attaching there continues it exactly.
+    pub fn snapshot(&self) -> (Transcript, u64) {
+        let state = self.lock();
+        (state.transcript.clone(), state.tail())
+    }
+
+    /// Resolves once the terminal event is there.
+    pub async fn closed(&self) {
+        let mut tail = self.tail.subscribe();
+        while !self.is_closed() {
+            if tail.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A reader that has seen everything up to `after`.
+    pub fn cursor(self: &Arc<Self>, after: u64) -> Cursor {
+        Cursor {
+            log: Arc::clone(self),
+            after,
+            tail: self.tail.subscribe(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no code panics while it holds a log")
+    }
+}
+
+impl State {
+    fn tail(&self) -> u64 {
+        self.base + self.entries.len() as u64
+    }
+
+    fn read(&self, after: u64) -> Vec<Frame> {
+        if after < self.base || after > self.tail() {
+            return self.start_over(after);
+        }
+        let seen = usize::try_from(after - self.base).unwrap_or(usize::MAX);
+        let frames = self.entries.iter().skip(seen).take(READ_AT_MOST);
+        (after + 1..)
+            .zip(frames)
+            .map(|(seq, event)| Frame {
+                seq: Some(seq),
+                event: event.clone(),
+            })
+            .collect()
+    }
+
+    /// The position is not there: `gap`, then everything in one `snapshot`. The terminal event is never part of it.
+    fn start_over(&self, after: u64) -> Vec<Frame> {
+        let seq = self.tail() - u64::from(self.closed);
+        let reason = if after < self.base {
+            GapReason::Trimmed
+        } else {
+            GapReason::BeyondEnd
+        };
+        vec![
+            Frame {
+                seq: None,
+                event: Event::Gap { reason, seq }.encode(),
+            },
+            Frame {
+                seq: Some(seq),
+                event: Event::Snapshot(self.transcript.clone()).encode(),
+            },
+        ]
+    }
+}
+
+/// A position in a log. Cheap to hold; a slow reader costs no more than a fast one.
+#[derive(Debug)]
+pub struct Cursor {
+    log: Arc<EventLog>,
+    after: u64,
+    tail: watch::Receiver<u64>,
+}
+
+impl Cursor {
+    /// The events up to here have been read.
+    pub fn seq(&self) -> u64 {
+        self.after
+    }
+
+    /// How many events the reader is behind; 0 when its position is past the end.
+    pub fn lag(&self) -> u64 {
+        self.log.seq().saturating_sub(self.after)
+    }
+
+    /// True when the log has ended and this reader has seen all of it.
+    pub fn is_at_end(&self) -> bool {
+        let state = self.log.lock();
+        state.closed && self.after == state.tail()
+    }
+
+    /// The next events in order, waiting for some; `None` after the terminal event. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Vec<Frame>> {
+        loop {
+            // Marked as seen before reading: an append in between wakes the wait below at once.
+            self.tail.borrow_and_update();
+            let frames = self.read();
+            if !frames.is_empty() {
+                return Some(frames);
+            }
+            if self.is_at_end() || self.tail.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// The next events that are there now; none at the tail.
+    pub fn read(&mut self) -> Vec<Frame> {
+        let frames = self.log.lock().read(self.after);
+        if let Some(seq) = frames.iter().rev().find_map(|frame| frame.seq) {
+            self.after = seq;
+        }
+        frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::Done, model::Outcome};
+    use proptest::prelude::*;
+
+    fn delta(text: &str) -> Event {
+        Event::Delta {
+            text: text.to_owned(),
+        }
+    }
+
+    fn done() -> Event {
+        Event::Done(Box::new(Done {
+            outcome: Outcome::Completed,
+            finish_reason: None,
+            usage: None,
+            timings: None,
+            stored: true,
+            problem: None,
+        }))
+    }
+
+    /// What a reader does with frames: the contract of `delta`, `gap` and `snapshot`.
+    #[derive(Default)]
+    struct Reader {
+        position: u64,
+        text: String,
+        done: usize,
+    }
+
+    impl Reader {
+        fn take(&mut self, frame: &Frame) {
+            let data: serde_json::Value = serde_json::from_str(&frame.event.data).expect("JSON");
+            match frame.event.name {
+                "delta" => self.text.push_str(data["text"].as_str().expect("text")),
+                "gap" => self.text.clear(),
+                "snapshot" => data["text"]
+                    .as_str()
+                    .expect("text")
+                    .clone_into(&mut self.text),
+                "done" => self.done += 1,
+                name => panic!("unexpected {name}"),
+            }
+            if let Some(seq) = frame.seq {
+                assert!(
+                    seq > self.position || frame.event.name == "snapshot",
+                    "{seq} after {}",
+                    self.position
+                );
+                self.position = seq;
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_appended_after_the_terminal_event() {
+        let log = EventLog::new(1 << 20);
+        assert_eq!(log.append(&delta("a")), Ok(1));
+        assert_eq!(log.append(&done()), Ok(2));
+        assert_eq!(log.append(&delta("b")), Err(AppendError::Ended));
+        assert_eq!(log.append(&done()), Err(AppendError::Ended));
+        assert_eq!(log.seq(), 2);
+    }
+
+    #[test]
+    fn a_full_log_still_takes_its_end() {
+        let log = EventLog::new(300);
+        assert_eq!(log.append(&delta("a")), Ok(1));
+        assert_eq!(log.append(&delta(&"b".repeat(300))), Err(AppendError::Full));
+        assert_eq!(log.append(&done()), Ok(2));
+    }
+
+    #[test]
+    fn a_position_beyond_the_end_starts_over_from_a_snapshot() {
+        let log = EventLog::new(1 << 20);
+        log.append(&delta("a")).expect("room");
+        log.append(&delta("b")).expect("room");
+        let frames = log.cursor(u64::MAX).read();
+        assert_eq!(&*frames[0].event.data, r#"{"reason":"beyond_end","seq":2}"#);
+        assert_eq!(frames[0].seq, None);
+        assert_eq!(
+            (frames[1].seq, &*frames[1].event.data),
+            (Some(2), r#"{"text":"ab","reasoning":""}"#)
+        );
+    }
+
+    #[test]
+    fn a_stored_log_serves_its_text_once_and_its_end() {
+        let transcript = Transcript {
+            text: "ab".into(),
+            ..Transcript::default()
+        };
+        let log = EventLog::ended(4, transcript, &done());
+        for (after, names) in [
+            (0, vec!["gap", "snapshot", "done"]),
+            (2, vec!["gap", "snapshot", "done"]),
+            (3, vec!["done"]),
+            (4, vec![]),
+            (9, vec!["gap", "snapshot", "done"]),
+        ] {
+            let mut cursor = log.cursor(after);
+            let mut seen = Vec::new();
+            loop {
+                let frames = cursor.read();
+                if frames.is_empty() {
+                    break;
+                }
+                seen.extend(frames.iter().map(|frame| frame.event.name));
+            }
+            assert_eq!(seen, names, "after {after}");
+            assert!(cursor.is_at_end());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_wakes_for_each_append_and_ends_with_the_log() {
+        let log = EventLog::new(1 << 20);
+        let mut cursor = log.cursor(0);
+        let reader = tokio::spawn(async move {
+            let mut reader = Reader::default();
+            while let Some(frames) = cursor.next().await {
+                frames.iter().for_each(|frame| reader.take(frame));
+            }
+            reader
+        });
+        for _ in 0..1000 {
+            log.append(&delta("x")).expect("room");
+            tokio::task::yield_now().await;
+        }
+        log.append(&done()).expect("the end");
+        let reader = reader.await.expect("no panic");
+        assert_eq!((reader.text.len(), reader.done), (1000, 1));
+    }
+
+    proptest! {
+        /// Whoever attaches, whenever, from any position it has seen (or made up), and however often it is cut, assembles the text.
+        #[test]
+        fn every_reader_assembles_the_same_text(
+            pieces in prop::collection::vec("\\PC{0,8}", 0..200),
+            schedule in prop::collection::vec((0usize..5, 0usize..4, any::<u64>()), 0..400),
+            stored in any::<bool>(),
+        ) {
+            let mut log = EventLog::new(1 << 24);
+            let mut readers: Vec<(Reader, Cursor)> = Vec::new();
+            let mut left = pieces.iter();
+            for (action, which, number) in schedule {
+                match action {
+                    0 => readers.push((Reader::default(), log.cursor(0))),
+                    1 => if let Some(piece) = left.next() { log.append(&delta(piece)).expect("room"); },
+                    2 if !readers.is_empty() => {
+                        let index = which % readers.len();
+                        let (reader, cursor) = &mut readers[index];
+                        cursor.read().iter().for_each(|frame| reader.take(frame));
+                    }
+                    // Cut in mid-delivery: some frames arrived, the rest did not, and it resumes from what it saw.
+                    3 if !readers.is_empty() => {
+                        let index = which % readers.len();
+                        let (reader, cursor) = &mut readers[index];
+                        let frames = cursor.read();
+                        let arrived = number as usize % (frames.len() + 1);
+                        frames.iter().take(arrived).for_each(|frame| reader.take(frame));
+                        *cursor = log.cursor(reader.position);
+                    }
+                    4 if number % 16 == 0 => readers.push((Reader::default(), log.cursor(number))),
+                    _ => {}
+                }
+            }
+            for piece in left { log.append(&delta(piece)).expect("room"); }
+            log.append(&done()).expect("the end");
+            if stored {
+                let (transcript, seq) = log.snapshot();
+                log = EventLog::ended(seq, transcript, &done());
+                for (reader, cursor) in &mut readers { *cursor = log.cursor(reader.position); }
+            }
+            let text = pieces.concat();
+            readers.push((Reader::default(), log.cursor(0)));
+            for (mut reader, mut cursor) in readers {
+                loop {
+                    let frames = cursor.read();
+                    if frames.is_empty() { break; }
+                    frames.iter().for_each(|frame| reader.take(frame));
+                }
+                prop_assert_eq!(&reader.text, &text);
+                prop_assert_eq!(reader.done, 1);
+            }
+        }
+    }
+}
