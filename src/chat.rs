@@ -1,0 +1,343 @@
+//! Start, attach, read, stop, delete, drain: the only place where generations, registry, store and upstream meet.
+//!
+//! HTTP calls these methods and does nothing else; the task that reads one answer is in `run`.
+
+mod ending;
+mod history;
+mod run;
+
+pub use ending::interruption;
+pub use history::{ConversationRead, RunningAt};
+
+use crate::{
+    event::{Done, Event, Transcript},
+    generation::Generation,
+    log::{Cursor, EventLog},
+    model::{
+        ConversationId, GenerationId, GenerationRecord, MessageId, NodeId,
+        Outcome, Progress, Sampling, UserId,
+    },
+    registry::{Full, Registry},
+    store::{
+        NewTurn, Once, Parent, Receipt, Store, StoreError, StoredGeneration, TurnOf,
+        TurnRefused,
+    },
+    upstream::Upstream,
+};
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{OnceCell, oneshot},
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
+
+/// What `chat` keeps to.
+#[derive(Debug, Clone)]
+pub struct ChatOptions {
+    pub node: NodeId,
+    /// The model when neither the request nor the conversation names one; else the first that the upstream lists.
+    pub model: Option<String>,
+    /// The largest context sent to the upstream, in bytes of text.
+    pub context_bytes: usize,
+    /// The largest answer, text, thinking text and tool calls together, in bytes of their events.
+    pub answer_bytes: usize,
+    /// How long a terminal event waits for the store before it says `stored: false`.
+    pub store_patience: Duration,
+}
+
+/// Shared by all workers.
+pub struct Chat {
+    pub registry: Arc<Registry>,
+    pub store: Arc<dyn Store>,
+    options: ChatOptions,
+    tasks: TaskTracker,
+    first_listed_model: OnceCell<String>,
+}
+
+/// What a user asks for.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// A new message and its answer.
+    Prompt {
+        conversation_id: ConversationId,
+        parent: Parent,
+        content: String,
+    },
+    /// Another answer beside this one.
+    Regenerate { message_id: MessageId },
+}
+
+#[derive(Debug, Clone)]
+pub struct Start {
+    pub owner: UserId,
+    /// The request that asks; part of a problem in the terminal event.
+    pub request_id: String,
+    pub ask: Ask,
+    pub model: Option<String>,
+    pub sampling: Sampling,
+    pub once: Option<Once>,
+}
+
+/// The ids of a started turn, and the JSON that answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_message_id: Option<MessageId>,
+    pub message_id: MessageId,
+    pub generation_id: GenerationId,
+}
+
+impl Started {
+    /// Where the generation is read.
+    pub fn location(&self) -> String {
+        format!("/api/generations/{}", self.generation_id)
+    }
+}
+
+/// Why nothing was started. Nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Full(#[from] Full),
+    #[error("the turn was refused: {0:?}")]
+    Refused(TurnRefused),
+    #[error("the idempotency key was used for something else")]
+    KeyReused,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the task that starts the generation died")]
+    Died,
+}
+
+/// A reader's cursor and what it reads from.
+#[derive(Debug)]
+pub struct Attachment {
+    pub cursor: Cursor,
+    pub conversation_id: Option<ConversationId>,
+}
+
+impl Chat {
+    pub fn new(options: ChatOptions, registry: Arc<Registry>, store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            registry,
+            store,
+            options,
+            tasks: TaskTracker::new(),
+            first_listed_model: OnceCell::new(),
+        })
+    }
+
+    /// Stores the turn and starts its generation on this worker.
+    ///
+    /// All of it happens in a task of its own: a client that leaves while its turn is being stored gets its answer all the same.
+    /// The same `once` again answers the same ids and starts nothing.
+    pub async fn start(
+        self: &Arc<Self>,
+        upstream: &Upstream,
+        start: Start,
+    ) -> Result<Started, StartError> {
+        if let Some(once) = &start.once
+            && let Some(before) = self.store.receipt(start.owner, once).await?
+        {
+            return run::replayed(before);
+        }
+        let started = Started {
+            user_message_id: matches!(start.ask, Ask::Prompt { .. }).then(MessageId::new),
+            message_id: MessageId::new(),
+            generation_id: GenerationId::new(),
+        };
+        let log = EventLog::new(self.registry.log_bytes());
+        let generation = Generation::new(
+            started.generation_id,
+            started.message_id,
+            start.owner,
+            start.request_id.clone(),
+            log,
+        );
+        let slot = self.registry.reserve(generation)?;
+        let (reply, stored) = oneshot::channel();
+        self.tasks.spawn_local(run::run(
+            self.clone(),
+            upstream.clone(),
+            slot,
+            start,
+            started,
+            reply,
+        ));
+        stored.await.unwrap_or(Err(StartError::Died))
+    }
+
+    /// A reader of this user's generation from position `after`; `None` when there is no such generation of theirs.
+    pub async fn attach(
+        &self,
+        user: UserId,
+        id: GenerationId,
+        after: u64,
+    ) -> Result<Option<Attachment>, StoreError> {
+        if let Some(generation) = self.registry.generation(user, id) {
+            let conversation_id = generation.conversation_id();
+            return Ok(Some(Attachment {
+                cursor: generation.log.cursor(after),
+                conversation_id,
+            }));
+        }
+        let Some(stored) = self.store.generation(user, id).await? else {
+            return Ok(None);
+        };
+        // It may have begun between the two looks; one that ended is in the store before it leaves memory.
+        if let Some(generation) = self.registry.generation(user, id) {
+            let conversation_id = generation.conversation_id();
+            return Ok(Some(Attachment {
+                cursor: generation.log.cursor(after),
+                conversation_id,
+            }));
+        }
+        let conversation_id = Some(stored.record.conversation_id);
+        Ok(Some(Attachment {
+            cursor: stored_log(stored).cursor(after),
+            conversation_id,
+        }))
+    }
+
+    /// `None` when there is no such generation of this user.
+    pub async fn generation(
+        &self,
+        user: UserId,
+        id: GenerationId,
+    ) -> Result<Option<GenerationRecord>, StoreError> {
+        if let Some(record) = self
+            .registry
+            .generation(user, id)
+            .and_then(|generation| generation.record())
+        {
+            return Ok(Some(record));
+        }
+        Ok(self
+            .store
+            .generation(user, id)
+            .await?
+            .map(|stored| not_running(stored.record)))
+    }
+
+    /// Ends it as `stopped` and waits until that is stored; one that has ended already stays as it is. Same answer when repeated.
+    pub async fn stop(
+        &self,
+        user: UserId,
+        id: GenerationId,
+    ) -> Result<Option<GenerationRecord>, StoreError> {
+        if let Some(generation) = self.registry.generation(user, id) {
+            self.end_one(&generation).await;
+        }
+        self.generation(user, id).await
+    }
+
+    /// An operator's stop: of anybody's running generation. `None` when it is not running.
+    pub async fn stop_any(&self, id: GenerationId) -> Option<GenerationRecord> {
+        let generation = self
+            .registry
+            .running()
+            .into_iter()
+            .find(|generation| generation.id == id)?;
+        self.end_one(&generation).await;
+        generation.record()
+    }
+
+    async fn end_one(&self, generation: &Generation) {
+        generation.end(Outcome::Stopped);
+        generation.log.closed().await;
+    }
+
+    /// Ends everything in order: no new generations, those that run get `grace` to finish and are `interrupted` then, and only when
+    /// their ends are stored the emitters go. `hurry` resolving cuts the grace short.
+    pub async fn drain(&self, grace: Duration, hurry: impl Future<Output = ()>) {
+        self.registry.refuse_generations();
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = tokio::time::sleep(grace) => {}
+            () = hurry => {}
+        }
+        for generation in self.registry.running() {
+            generation.end(Outcome::Interrupted);
+        }
+        let _ = timeout(
+            self.options.store_patience + Duration::from_secs(1),
+            self.tasks.wait(),
+        )
+        .await;
+        self.registry.shut_out_emitters();
+        let _ = timeout(Duration::from_secs(1), self.registry.no_emitters()).await;
+    }
+}
+
+/// What the store calls running without a live generation was cut off.
+fn not_running(mut record: GenerationRecord) -> GenerationRecord {
+    if record.status == Progress::Running {
+        record.status = Progress::Ended(Outcome::Interrupted);
+    }
+    record
+}
+
+/// The log of a generation that is in the store only: its text in one piece and its end.
+fn stored_log(stored: StoredGeneration) -> Arc<EventLog> {
+    let StoredGeneration { record, message } = stored;
+    let (outcome, is_stored) = match record.status {
+        Progress::Ended(outcome) => (outcome, true),
+        Progress::Running => (Outcome::Interrupted, false),
+    };
+    let transcript = Transcript {
+        text: message.content,
+        reasoning: message.reasoning.unwrap_or_default(),
+        tool_calls: message.tool_calls.unwrap_or_default(),
+    };
+    let done = Event::Done(Box::new(Done {
+        outcome,
+        finish_reason: record.finish_reason,
+        usage: record.usage,
+        timings: record.timings,
+        stored: is_stored,
+        problem: record.problem,
+    }));
+    EventLog::ended(record.seq.max(1), transcript, &done)
+}
+
+impl Start {
+    fn new_turn(&self, started: &Started, node: NodeId) -> NewTurn {
+        let of = match &self.ask {
+            Ask::Prompt {
+                conversation_id,
+                parent,
+                content,
+            } => TurnOf::Prompt {
+                conversation_id: *conversation_id,
+                user_message_id: started.user_message_id.unwrap_or_else(MessageId::new),
+                parent: *parent,
+                content: content.clone(),
+            },
+            Ask::Regenerate { message_id } => TurnOf::Regenerate {
+                message_id: *message_id,
+            },
+        };
+        NewTurn {
+            generation_id: started.generation_id,
+            message_id: started.message_id,
+            node,
+            model: self.model.clone(),
+            of,
+        }
+    }
+
+    fn receipt(&self, started: &Started) -> Option<(&Once, Receipt)> {
+        let body = serde_json::to_value(started).expect("ids are JSON");
+        self.once.as_ref().map(|once| {
+            (
+                once,
+                Receipt {
+                    location: started.location(),
+                    body,
+                },
+            )
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! How an answer ended, in words: outcomes, problems, and the line in the log.
+
+use super::Chat;
+use crate::{
+    generation::Generation,
+    log::AppendError,
+    model::{Ending, Outcome, Problem, Timings},
+    upstream::{Failure, UpstreamError},
+};
+
+/// Why reading ended, when not by the upstream's own word.
+pub(super) enum Stopper {
+    /// Somebody claimed the end; the claim says how.
+    Asked,
+    Upstream(UpstreamError),
+    /// Bytes.
+    ContextTooLarge(usize),
+    AnswerTooLarge,
+}
+
+impl From<UpstreamError> for Stopper {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+impl From<AppendError> for Stopper {
+    fn from(_: AppendError) -> Self {
+        Self::AnswerTooLarge
+    }
+}
+
+/// What to claim; a claim made before wins.
+pub(super) fn outcome_of(stopper: &Stopper) -> Outcome {
+    match stopper {
+        Stopper::Asked => Outcome::Stopped,
+        Stopper::Upstream(UpstreamError {
+            kind: Failure::Truncated | Failure::Silent,
+            ..
+        }) => Outcome::Truncated,
+        _ => Outcome::Failed,
+    }
+}
+
+pub(super) fn problem_of(
+    outcome: Outcome,
+    stopper: Option<&Stopper>,
+    chat: &Chat,
+) -> Option<Problem> {
+    match (outcome, stopper) {
+        (Outcome::Interrupted, _) => Some(interruption()),
+        (Outcome::Failed | Outcome::Truncated, Some(Stopper::Upstream(error))) => {
+            Some(of_upstream(error))
+        }
+        (Outcome::Failed | Outcome::Truncated, Some(Stopper::ContextTooLarge(bytes))) => {
+            Some(Problem::new(
+                413,
+                "context-too-large",
+                "The conversation is too long",
+                format!(
+                    "the conversation up to here has {bytes} bytes of text and {} may be sent to the model; start a new one or shorten the message",
+                    chat.options.context_bytes
+                ),
+            ))
+        }
+        (Outcome::Failed | Outcome::Truncated, _) => Some(Problem::new(
+            502,
+            "answer-too-large",
+            "The answer is too large",
+            format!(
+                "the model sent more than an answer may have ({} bytes of text); what came before is kept",
+                chat.options.answer_bytes
+            ),
+        )),
+        (Outcome::Stopped | Outcome::Completed, _) => None,
+    }
+}
+
+/// The problem of an answer that this server, not the upstream, cut off.
+pub fn interruption() -> Problem {
+    Problem::new(
+        503,
+        "interrupted",
+        "The answer was interrupted",
+        "the server stopped before the answer was complete; the text that was stored is kept, ask again for a new answer",
+    )
+}
+
+fn of_upstream(error: &UpstreamError) -> Problem {
+    let (status, name, title) = match (error.kind, error.status) {
+        (Failure::Refused, Some(429)) => (
+            429,
+            "upstream-rate-limited",
+            "The model server asks to wait",
+        ),
+        (Failure::Refused, status) => (
+            status.unwrap_or(502),
+            "upstream-refused",
+            "The model server refused",
+        ),
+        (Failure::Unreachable, _) => (
+            502,
+            "upstream-unreachable",
+            "The model server cannot be reached",
+        ),
+        (Failure::Late, _) => (
+            504,
+            "upstream-late",
+            "The model server did not answer in time",
+        ),
+        (Failure::Reported, _) => (502, "upstream-error", "The model server reported an error"),
+        (Failure::Truncated, _) => (502, "upstream-truncated", "The answer was cut off"),
+        (Failure::Silent, _) => (504, "upstream-silent", "The model server fell silent"),
+        (Failure::TooLong, _) => (504, "answer-too-long", "The answer took too long"),
+        (Failure::TooLarge, _) => (502, "answer-too-large", "The answer is too large"),
+        (Failure::Unreadable, _) => (
+            502,
+            "upstream-unreadable",
+            "The model server's answer cannot be read",
+        ),
+    };
+    // A second begun is a second to wait.
+    let retry_after = error
+        .retry_after
+        .map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+    Problem {
+        retry_after,
+        ..Problem::new(status, name, title, error.message.clone())
+    }
+}
+
+/// The end of a generation whose task is gone and whose text was never stored.
+pub(super) fn lost() -> Ending {
+    Ending {
+        outcome: Outcome::Interrupted,
+        content: String::new(),
+        reasoning: None,
+        tool_calls: None,
+        model: None,
+        finish_reason: None,
+        usage: None,
+        timings: Timings {
+            first_token_ms: None,
+            total_ms: 0,
+        },
+        problem: Some(interruption()),
+        last_seq: 1,
+    }
+}
+
+/// One line for each finished generation; no text of anybody's.
+pub(super) fn report(generation: &Generation, ending: &Ending) {
+    tracing::info!(
+        generation.id = %generation.id,
+        user.id = %generation.owner,
+        request.id = %generation.request_id,
+        outcome = ending.outcome.as_str(),
+        finish_reason = ending.finish_reason.as_deref(),
+        problem = ending.problem.as_ref().map(|problem| &*problem.kind),
+        events = ending.last_seq,
+        first_token_ms = ending.timings.first_token_ms,
+        total_ms = ending.timings.total_ms,
+        completion_tokens = ending.usage.map(|usage| usage.completion_tokens),
+        "generation ended"
+    );
+}

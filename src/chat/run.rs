@@ -1,0 +1,289 @@
+//! The task that reads one answer: stores its turn, reads the upstream into the log, stores the end, and only then tells it.
+
+use super::{
+    Chat, Start, StartError, Started,
+    ending::{Stopper, outcome_of, problem_of, report},
+};
+use crate::{
+    event::{self, Done, Event},
+    generation::Generation,
+    model::{Ending, Outcome, Problem, Role, Timings, Usage},
+    registry::Slot,
+    store::{Effect, PathMessage, StoreError, Turn},
+    upstream::{ChatRequest, Delta, PromptMessage, Step, Upstream},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
+
+/// Between two tries to store an end while the store is down.
+const STORE_AGAIN: Duration = Duration::from_millis(250);
+
+type Reply = oneshot::Sender<Result<Started, StartError>>;
+
+pub(super) async fn run(
+    chat: Arc<Chat>,
+    upstream: Upstream,
+    generation: Slot,
+    start: Start,
+    started: Started,
+    reply: Reply,
+) {
+    let turn = match begin(&chat, &start, &started).await {
+        Ok(Begun::Now(turn)) => turn,
+        Ok(Begun::Before(earlier)) => return drop(reply.send(Ok(earlier))),
+        Err(error) => return drop(reply.send(Err(error))),
+    };
+    generation.belongs_to(turn.conversation_id);
+    // Nobody may be waiting any more; the answer is the server's all the same.
+    let _ = reply.send(Ok(started));
+
+    let first = |model| {
+        Event::Started(event::Started {
+            generation_id: generation.id,
+            conversation_id: turn.conversation_id,
+            message_id: generation.message_id,
+            parent_id: Some(turn.parent_id),
+            model,
+        })
+    };
+    let mut tally = Tally::default();
+    let end = tokio::select! {
+        biased;
+        () = generation.cancelled() => Err(Stopper::Asked),
+        end = async {
+            let model = model(&chat, &upstream, turn.model.clone()).await;
+            generation.log.append(&first(Some(model.clone())))?;
+            let request = ChatRequest {
+                model: tally.model.insert(model).clone(),
+                messages: prompt(turn.system.clone(), &turn.path),
+                sampling: start.sampling,
+            };
+            read(&chat, &upstream, &generation, &request, &mut tally).await
+        } => end,
+    };
+    if generation.log.seq() == 0 {
+        // Stopped before the model's name was known; a log begins with `started` all the same.
+        let _ = generation.log.append(&first(None));
+    }
+    finish(&chat, &generation, end, tally).await;
+}
+
+enum Begun {
+    Now(Turn),
+    /// A concurrent twin with the same idempotency key came first.
+    Before(Started),
+}
+
+async fn begin(chat: &Chat, start: &Start, started: &Started) -> Result<Begun, StartError> {
+    let new = start.new_turn(started, chat.options.node);
+    let receipt = start.receipt(started);
+    let once = receipt.as_ref().map(|(once, receipt)| (*once, receipt));
+    match chat.store.begin_turn(start.owner, &new, once).await? {
+        Ok(Effect::Done(turn)) => Ok(Begun::Now(turn)),
+        Ok(before) => replayed(before).map(Begun::Before),
+        Err(refused) => Err(StartError::Refused(refused)),
+    }
+}
+
+/// What was answered when this was asked before.
+pub(super) fn replayed<T>(before: Effect<T>) -> Result<Started, StartError> {
+    let Effect::Before(receipt) = before else {
+        return Err(StartError::KeyReused);
+    };
+    serde_json::from_value(receipt.body).map_err(|_| StartError::KeyReused)
+}
+
+/// What is asked for, else what is configured, else the first that the upstream lists, else `default`: a missing list fails nothing.
+async fn model(chat: &Chat, upstream: &Upstream, asked: Option<String>) -> String {
+    if let Some(model) = asked.or_else(|| chat.options.model.clone()) {
+        return model;
+    }
+    let first = async || {
+        upstream
+            .models()
+            .await
+            .ok()
+            .and_then(|models| models.into_iter().next())
+            .ok_or(())
+    };
+    chat.first_listed_model
+        .get_or_try_init(first)
+        .await
+        .cloned()
+        .unwrap_or_else(|()| "default".to_owned())
+}
+
+fn prompt(system: Option<String>, path: &[PathMessage]) -> Vec<PromptMessage> {
+    let system = system.map(|content| PromptMessage {
+        role: Role::System,
+        content,
+    });
+    let path = path
+        .iter()
+        .cloned()
+        .map(|PathMessage { role, content }| PromptMessage { role, content });
+    system.into_iter().chain(path).collect()
+}
+
+/// What is known about an answer besides its text.
+#[derive(Default)]
+struct Tally {
+    model: Option<String>,
+    usage: Option<Usage>,
+    first_token: Option<Duration>,
+}
+
+/// Reads the upstream into the log until it says that it is done. Dropping the future closes its socket.
+async fn read(
+    chat: &Chat,
+    upstream: &Upstream,
+    generation: &Generation,
+    request: &ChatRequest,
+    tally: &mut Tally,
+) -> Result<Option<String>, Stopper> {
+    let context_bytes = request
+        .messages
+        .iter()
+        .map(|message| message.content.len())
+        .sum();
+    if context_bytes > chat.options.context_bytes {
+        return Err(Stopper::ContextTooLarge(context_bytes));
+    }
+    let mut completion = upstream.stream(request).await?;
+    let mut answer_bytes = 0;
+    loop {
+        match completion.next().await? {
+            Step::End { finish_reason } => return Ok(finish_reason),
+            Step::Deltas(deltas) => {
+                for event in deltas
+                    .into_iter()
+                    .filter_map(|delta| event_of(delta, tally))
+                {
+                    answer_bytes += size(&event);
+                    if answer_bytes > chat.options.answer_bytes {
+                        return Err(Stopper::AnswerTooLarge);
+                    }
+                    generation.log.append(&event)?;
+                }
+            }
+        }
+        if answer_bytes > 0 {
+            tally
+                .first_token
+                .get_or_insert_with(|| generation.started.elapsed());
+        }
+    }
+}
+
+/// Bytes that an event adds to the answer: its text, or the JSON of its tool calls.
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Delta { text } | Event::Reasoning { text } => text.len(),
+        Event::ToolCalls { .. } => event.encode().data.len(),
+        _ => 0,
+    }
+}
+
+fn event_of(delta: Delta, tally: &mut Tally) -> Option<Event> {
+    match delta {
+        Delta::Text(text) => Some(Event::Delta { text }),
+        Delta::Reasoning(text) => Some(Event::Reasoning { text }),
+        Delta::ToolCalls(tool_calls) => Some(Event::ToolCalls { tool_calls }),
+        // Some servers count on every chunk; readers need a figure once it changes.
+        Delta::Usage(usage) => {
+            (tally.usage.replace(usage) != Some(usage)).then_some(Event::Usage(usage))
+        }
+        Delta::Model(model) => {
+            tally.model = Some(model);
+            None
+        }
+    }
+}
+
+/// Claims the end, stores it, and only then appends the terminal event.
+async fn finish(
+    chat: &Chat,
+    generation: &Generation,
+    end: Result<Option<String>, Stopper>,
+    tally: Tally,
+) {
+    let natural = match &end {
+        Ok(_) => Outcome::Completed,
+        Err(stopper) => outcome_of(stopper),
+    };
+    let outcome = generation.claim(natural);
+    let (finish_reason, stopper) = match end {
+        Ok(finish_reason) => (finish_reason, None),
+        Err(stopper) => (None, Some(stopper)),
+    };
+    let problem = problem_of(outcome, stopper.as_ref(), chat).map(|problem| Problem {
+        instance: Some(generation.request_id.clone()),
+        ..problem
+    });
+    let (transcript, seq) = generation.snapshot();
+    let ending = generation.set_ending(Ending {
+        outcome,
+        content: transcript.text,
+        reasoning: Some(transcript.reasoning).filter(|reasoning| !reasoning.is_empty()),
+        tool_calls: Some(transcript.tool_calls).filter(|calls| !calls.is_empty()),
+        model: tally.model,
+        finish_reason,
+        usage: tally.usage,
+        timings: Timings {
+            first_token_ms: tally.first_token.map(millis),
+            total_ms: millis(generation.started.elapsed()),
+        },
+        problem,
+        last_seq: seq + 1,
+    });
+    report(generation, ending);
+    store(chat, generation, ending).await;
+}
+
+/// Stores the end and announces it. While the store is down it tries again; after the configured patience it announces the end as not
+/// stored, and goes on trying for as long as the process lives.
+async fn store(chat: &Chat, generation: &Generation, ending: &Ending) {
+    let patient_until = Instant::now() + chat.options.store_patience;
+    while !generation.log.is_closed() {
+        let attempt = chat.store.end_generation(generation.id, ending);
+        let error = match tokio::time::timeout_at(patient_until, attempt).await {
+            Ok(Ok(_)) => return announce(generation, ending, true),
+            Ok(Err(error)) => error,
+            // Cancelled with all or nothing of its effect; if it was all, the next try says so.
+            Err(late) => StoreError::Failed(late.into()),
+        };
+        tokio::time::sleep(STORE_AGAIN).await;
+        if Instant::now() >= patient_until {
+            tracing::error!(generation.id = %generation.id, error = &error as &dyn std::error::Error, "an answer is not stored yet");
+            announce(generation, ending, false);
+        }
+    }
+    while chat
+        .store
+        .end_generation(generation.id, ending)
+        .await
+        .is_err()
+    {
+        tokio::time::sleep(STORE_AGAIN).await;
+    }
+    tracing::info!(generation.id = %generation.id, "an answer was stored late");
+}
+
+fn announce(generation: &Generation, ending: &Ending, stored: bool) {
+    let done = Done {
+        outcome: ending.outcome,
+        finish_reason: ending.finish_reason.clone(),
+        usage: ending.usage,
+        timings: Some(ending.timings),
+        stored,
+        problem: ending.problem.clone(),
+    };
+    generation
+        .log
+        .append(&Event::Done(Box::new(done)))
+        .expect("only this task ends the log, once");
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,75 @@
+//! Who is attached and what runs: live emitters keyed by user and session, live generations, and the limits on both.
+//!
+//! There is no public `remove`. An emitter is there as long as its [`Attached`] guard, a generation as long as its [`Slot`]; both
+//! leave by `Drop`, by their own id, so that the end of an old connection cannot remove the new one that replaced it.
+
+mod emitters;
+mod generations;
+
+pub use emitters::{
+    Attached, Emitter, EmitterFilter, EmitterPage, EmitterSort, NewEmitter, Reason, Target,
+};
+pub use generations::Slot;
+
+use emitters::Emitters;
+use generations::Generations;
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+/// The limits that the registry keeps.
+#[derive(Debug, Clone)]
+pub struct RegistryOptions {
+    pub emitters: usize,
+    pub emitters_per_user: usize,
+    pub generations: usize,
+    pub generations_per_user: usize,
+    /// How long, and within how many bytes, the logs of ended generations stay readable from memory.
+    pub retain: Duration,
+    pub retain_bytes: usize,
+    /// The size of one log.
+    pub log_bytes: usize,
+}
+
+/// Why somebody was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    #[error("this user has {0} already")]
+    User(usize),
+    #[error("this node has {0} already")]
+    Node(usize),
+    #[error("this node is shutting down")]
+    Draining,
+}
+
+/// Cheap to share; every method returns at once.
+#[derive(Debug)]
+pub struct Registry {
+    options: RegistryOptions,
+    // Two locks: a flood of attaching readers does not hold up the start of an answer. Never held together, never over I/O.
+    emitters: Mutex<Emitters>,
+    generations: Mutex<Generations>,
+}
+
+impl Registry {
+    pub fn new(options: RegistryOptions) -> Arc<Self> {
+        Arc::new(Self {
+            options,
+            emitters: Mutex::default(),
+            generations: Mutex::default(),
+        })
+    }
+
+    fn emitters(&self) -> MutexGuard<'_, Emitters> {
+        self.emitters
+            .lock()
+            .expect("no code panics while it holds the registry")
+    }
+
+    fn generations(&self) -> MutexGuard<'_, Generations> {
+        self.generations
+            .lock()
+            .expect("no code panics while it holds the registry")
+    }
+}

@@ -1,0 +1,520 @@
+//! Live emitters: who is attached to what, since when, and how those before them left.
+
+use super::{Full, Registry};
+use crate::{
+    model::{ConversationId, EmitterId, GenerationId, UserId, now},
+    store::Credential,
+};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+/// What an emitter reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    Generation(GenerationId),
+}
+
+impl Target {
+    /// The word for its kind.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Generation(_) => "generation",
+        }
+    }
+}
+
+/// Why an emitter left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Reason {
+    /// The connection ended: FIN, RST, a dead or stuck peer. What it is unless another was set.
+    Disconnected = 1,
+    /// It sent the terminal event.
+    Finished,
+    /// It grew old; the client comes back.
+    Lifetime,
+    /// The same session came again for the same target.
+    Replaced,
+    /// An operator, or the end of the login, ended it.
+    Killed,
+    Shutdown,
+    /// The stream itself failed.
+    Error,
+}
+
+impl Reason {
+    pub const ALL: [Self; 7] = [
+        Self::Disconnected,
+        Self::Finished,
+        Self::Lifetime,
+        Self::Replaced,
+        Self::Killed,
+        Self::Shutdown,
+        Self::Error,
+    ];
+}
+
+/// Who wants to attach to what.
+#[derive(Debug, Clone)]
+pub struct NewEmitter {
+    pub user: UserId,
+    pub credential: Credential,
+    /// The name that the client gave its tab, device or program; unnamed ones never replace each other.
+    pub session: Option<Box<str>>,
+    pub target: Target,
+    pub conversation: Option<ConversationId>,
+    pub peer: Option<SocketAddr>,
+    pub user_agent: Option<Box<str>>,
+    /// The position it starts from.
+    pub after: u64,
+}
+
+/// One attached client, as the registry and the operator see it.
+#[derive(Debug)]
+pub struct Emitter {
+    pub id: EmitterId,
+    pub opened_at: OffsetDateTime,
+    pub client: NewEmitter,
+    seq: AtomicU64,
+    lag: AtomicU64,
+    bytes: AtomicU64,
+    /// A [`Reason`], 0 while it lives.
+    reason: AtomicU8,
+    asked_to_end: Notify,
+}
+
+impl Emitter {
+    /// Tells how far it got: its position, how far behind the log's end that is, and how many bytes of events it sent more.
+    pub fn advance(&self, seq: u64, lag: u64, bytes: u64) {
+        self.seq.store(seq, Ordering::Relaxed);
+        self.lag.store(lag, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Relaxed)
+    }
+
+    pub fn lag(&self) -> u64 {
+        self.lag.load(Ordering::Relaxed)
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when somebody asked for its end; also when that was before the call.
+    pub async fn asked_to_end(&self) {
+        self.asked_to_end.notified().await;
+    }
+
+    /// Says why it leaves; the first reason stays.
+    pub fn leave(&self, reason: Reason) {
+        let _ = self
+            .reason
+            .compare_exchange(0, reason as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Why it leaves, once that is known.
+    pub fn reason(&self) -> Reason {
+        let reason = self.reason.load(Ordering::Relaxed);
+        Reason::ALL
+            .into_iter()
+            .find(|known| *known as u8 == reason)
+            .unwrap_or(Reason::Disconnected)
+    }
+
+    fn end(&self, reason: Reason) {
+        self.leave(reason);
+        self.asked_to_end.notify_one();
+    }
+
+    fn name(&self) -> Option<Name> {
+        let session = self.client.session.clone()?;
+        Some((self.client.user, session, self.client.target))
+    }
+}
+
+type Name = (UserId, Box<str>, Target);
+
+#[derive(Debug, Default)]
+pub(super) struct Emitters {
+    live: BTreeMap<EmitterId, Arc<Emitter>>,
+    named: HashMap<Name, EmitterId>,
+    per_user: HashMap<UserId, usize>,
+    opened: u64,
+    closed: BTreeMap<Reason, u64>,
+    draining: bool,
+    /// Told whenever the last one leaves.
+    emptied: Arc<Notify>,
+}
+
+/// The place of one emitter in the registry; dropping it is the only way out.
+#[derive(Debug)]
+pub struct Attached {
+    registry: Arc<Registry>,
+    emitter: Arc<Emitter>,
+}
+
+impl std::ops::Deref for Attached {
+    type Target = Emitter;
+    fn deref(&self) -> &Emitter {
+        &self.emitter
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let mut emitters = self.registry.emitters();
+        let emitter = &self.emitter;
+        emitters.live.remove(&emitter.id);
+        if let Some(name) = emitter.name()
+            && emitters.named.get(&name) == Some(&emitter.id)
+        {
+            emitters.named.remove(&name);
+        }
+        let user = emitter.client.user;
+        if let Some(count) = emitters.per_user.get_mut(&user) {
+            *count -= 1;
+            if *count == 0 {
+                emitters.per_user.remove(&user);
+            }
+        }
+        *emitters.closed.entry(emitter.reason()).or_default() += 1;
+        if emitters.live.is_empty() {
+            emitters.emptied.notify_waiters();
+        }
+    }
+}
+
+impl Registry {
+    /// Lets a client in, within the limits. One that names the session of an emitter on the same target replaces it.
+    pub fn attach(self: &Arc<Self>, client: NewEmitter) -> Result<Attached, Full> {
+        let emitter = Arc::new(Emitter {
+            id: EmitterId::new(),
+            opened_at: now(),
+            seq: AtomicU64::new(client.after),
+            lag: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            reason: AtomicU8::new(0),
+            asked_to_end: Notify::new(),
+            client,
+        });
+        let mut emitters = self.emitters();
+        if emitters.draining {
+            return Err(Full::Draining);
+        }
+        let replaced = emitter
+            .name()
+            .and_then(|name| emitters.named.get(&name))
+            .and_then(|old| emitters.live.get(old))
+            .cloned();
+        // A replaced emitter still counts until its connection ends, but its successor is let in: a session at the limit can reconnect.
+        if replaced.is_none() {
+            let user = emitters
+                .per_user
+                .get(&emitter.client.user)
+                .copied()
+                .unwrap_or(0);
+            if user >= self.options.emitters_per_user {
+                return Err(Full::User(user));
+            }
+            if emitters.live.len() >= self.options.emitters {
+                return Err(Full::Node(emitters.live.len()));
+            }
+        }
+        if let Some(old) = replaced {
+            old.end(Reason::Replaced);
+        }
+        if let Some(name) = emitter.name() {
+            emitters.named.insert(name, emitter.id);
+        }
+        *emitters.per_user.entry(emitter.client.user).or_default() += 1;
+        emitters.live.insert(emitter.id, emitter.clone());
+        emitters.opened += 1;
+        drop(emitters);
+        Ok(Attached {
+            registry: self.clone(),
+            emitter,
+        })
+    }
+
+    /// Ends one emitter; false when there is none of that id.
+    pub fn kill_emitter(&self, id: EmitterId) -> bool {
+        let emitter = self.emitters().live.get(&id).cloned();
+        emitter
+            .inspect(|emitter| emitter.end(Reason::Killed))
+            .is_some()
+    }
+
+    /// Ends every emitter that was opened with this credential.
+    pub fn kill_emitters_of(&self, credential: Credential) {
+        for emitter in self.emitters().live.values() {
+            if emitter.client.credential == credential {
+                emitter.end(Reason::Killed);
+            }
+        }
+    }
+
+    /// Ends all emitters and lets no more in.
+    pub fn shut_out_emitters(&self) {
+        let mut emitters = self.emitters();
+        emitters.draining = true;
+        for emitter in emitters.live.values() {
+            emitter.end(Reason::Shutdown);
+        }
+    }
+
+    /// Resolves when no emitter is attached.
+    pub async fn no_emitters(&self) {
+        let emptied = self.emitters().emptied.clone();
+        loop {
+            // Registered before the look: the last one may leave in between.
+            let emptied = emptied.notified();
+            if self.emitter_count() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// How many are attached now.
+    pub fn emitter_count(&self) -> usize {
+        self.emitters().live.len()
+    }
+
+    /// How many read `target` now.
+    pub fn readers(&self, target: Target) -> usize {
+        self.emitters()
+            .live
+            .values()
+            .filter(|emitter| emitter.client.target == target)
+            .count()
+    }
+
+    /// A page of the live emitters, and the counts, of one moment: `opened = closed + live`.
+    pub fn list_emitters(&self, filter: &EmitterFilter) -> EmitterPage {
+        let emitters = self.emitters();
+        let mut items: Vec<_> = emitters
+            .live
+            .values()
+            .filter(|emitter| filter.matches(emitter))
+            .cloned()
+            .collect();
+        let closed =
+            Reason::ALL.map(|reason| (reason, emitters.closed.get(&reason).copied().unwrap_or(0)));
+        let (opened, live) = (emitters.opened, emitters.live.len());
+        drop(emitters);
+        let total = items.len();
+        items.sort_by_cached_key(|emitter| filter.sort.key(emitter));
+        if filter.descending {
+            items.reverse();
+        }
+        let items: Vec<_> = items
+            .into_iter()
+            .skip(filter.skip)
+            .take(filter.limit)
+            .collect();
+        EmitterPage {
+            items,
+            total,
+            live,
+            opened,
+            closed: closed.into(),
+        }
+    }
+}
+
+/// Which live emitters to list, in which order.
+#[derive(Debug, Clone, Default)]
+pub struct EmitterFilter {
+    pub user: Option<UserId>,
+    pub session: Option<String>,
+    pub sort: EmitterSort,
+    pub descending: bool,
+    pub skip: usize,
+    pub limit: usize,
+}
+
+impl EmitterFilter {
+    fn matches(&self, emitter: &Emitter) -> bool {
+        self.user.is_none_or(|user| emitter.client.user == user)
+            && self
+                .session
+                .as_deref()
+                .is_none_or(|session| emitter.client.session.as_deref() == Some(session))
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EmitterSort {
+    #[default]
+    OpenedAt,
+    User,
+    Seq,
+    Lag,
+    Bytes,
+}
+
+impl EmitterSort {
+    fn key(self, emitter: &Emitter) -> (u128, EmitterId) {
+        let key = match self {
+            Self::OpenedAt => 0,
+            Self::User => emitter.client.user.0.as_u128(),
+            Self::Seq => emitter.seq().into(),
+            Self::Lag => emitter.lag().into(),
+            Self::Bytes => emitter.bytes().into(),
+        };
+        (key, emitter.id)
+    }
+}
+
+#[derive(Debug)]
+pub struct EmitterPage {
+    pub items: Vec<Arc<Emitter>>,
+    /// How many match.
+    pub total: usize,
+    pub live: usize,
+    pub opened: u64,
+    pub closed: BTreeMap<Reason, u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::RegistryOptions, *};
+    use crate::model::LoginId;
+    use std::time::Duration;
+
+    fn registry() -> Arc<Registry> {
+        Registry::new(RegistryOptions {
+            emitters: 5,
+            emitters_per_user: 3,
+            generations: 5,
+            generations_per_user: 3,
+            retain: Duration::from_secs(60),
+            retain_bytes: 1 << 20,
+            log_bytes: 1 << 20,
+        })
+    }
+
+    fn client(user: UserId, session: Option<&str>, target: Target) -> NewEmitter {
+        NewEmitter {
+            user,
+            credential: Credential::Login(LoginId(user.0)),
+            session: session.map(Into::into),
+            target,
+            conversation: None,
+            peer: None,
+            user_agent: None,
+            after: 0,
+        }
+    }
+
+    fn target() -> Target {
+        Target::Generation(GenerationId::new())
+    }
+
+    fn counts(registry: &Registry) -> (u64, usize, Vec<(Reason, u64)>) {
+        let page = registry.list_emitters(&EmitterFilter {
+            limit: 100,
+            ..EmitterFilter::default()
+        });
+        assert_eq!(
+            page.opened,
+            page.closed.values().sum::<u64>() + page.live as u64
+        );
+        (
+            page.opened,
+            page.live,
+            page.closed.into_iter().filter(|(_, n)| *n > 0).collect(),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_named_session_replaces_only_itself_on_the_same_target() {
+        let (registry, user, target) = (registry(), UserId::new(), target());
+        let old = registry
+            .attach(client(user, Some("tab"), target))
+            .expect("room");
+        let other = registry
+            .attach(client(UserId::new(), Some("tab"), target))
+            .expect("room");
+        let new = registry
+            .attach(client(user, Some("tab"), target))
+            .expect("room");
+        old.asked_to_end().await;
+        assert_eq!(registry.emitter_count(), 3);
+        drop(old);
+        // The old one's end did not take the new one's name: a third still replaces it.
+        let third = registry
+            .attach(client(user, Some("tab"), target))
+            .expect("room");
+        new.asked_to_end().await;
+        drop((new, other));
+        drop(third);
+        assert_eq!(
+            counts(&registry),
+            (4, 0, vec![(Reason::Disconnected, 2), (Reason::Replaced, 2)])
+        );
+    }
+
+    #[test]
+    fn unnamed_readers_of_one_login_do_not_push_each_other_out() {
+        let (registry, user, target) = (registry(), UserId::new(), target());
+        let _first = registry.attach(client(user, None, target)).expect("room");
+        let _second = registry.attach(client(user, None, target)).expect("room");
+        assert_eq!(counts(&registry), (2, 2, vec![]));
+    }
+
+    #[test]
+    fn limits_hold_for_the_user_and_the_node_and_count_down_again() {
+        let (registry, user, target) = (registry(), UserId::new(), target());
+        let mine: Vec<_> = (0..3)
+            .map(|_| registry.attach(client(user, None, target)).expect("room"))
+            .collect();
+        assert_eq!(
+            registry.attach(client(user, None, target)).err(),
+            Some(Full::User(3))
+        );
+        let _a = registry
+            .attach(client(UserId::new(), None, target))
+            .expect("room");
+        let _b = registry
+            .attach(client(UserId::new(), None, target))
+            .expect("room");
+        assert_eq!(
+            registry.attach(client(UserId::new(), None, target)).err(),
+            Some(Full::Node(5))
+        );
+        drop(mine);
+        registry
+            .attach(client(user, None, target))
+            .expect("room again");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_login_ends_its_emitters_and_no_others() {
+        let (registry, user, target) = (registry(), UserId::new(), target());
+        let mine = registry.attach(client(user, None, target)).expect("room");
+        let other = registry
+            .attach(client(UserId::new(), None, target))
+            .expect("room");
+        registry.kill_emitters_of(Credential::Login(LoginId(user.0)));
+        mine.asked_to_end().await;
+        drop((mine, other));
+        assert_eq!(
+            counts(&registry),
+            (2, 0, vec![(Reason::Disconnected, 1), (Reason::Killed, 1)])
+        );
+    }
+}

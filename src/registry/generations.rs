@@ -1,0 +1,263 @@
+//! Live generations, those ended a moment ago, and the slots that limit how many run.
+
+use super::{Full, Registry};
+use crate::{
+    event::{Done, Event},
+    generation::Generation,
+    model::{GenerationId, Outcome, UserId},
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+use tokio::time::Instant;
+
+#[derive(Debug, Default)]
+pub(super) struct Generations {
+    running: HashMap<GenerationId, Arc<Generation>>,
+    per_user: HashMap<UserId, usize>,
+    /// Ended and still readable from memory, in the order of their ends.
+    retained: VecDeque<(Instant, Arc<Generation>)>,
+    retained_bytes: usize,
+    draining: bool,
+}
+
+/// The place of a running generation; dropping it is the only way out. An ended log then stays readable for a while.
+#[derive(Debug)]
+pub struct Slot {
+    registry: Arc<Registry>,
+    generation: Arc<Generation>,
+}
+
+impl std::ops::Deref for Slot {
+    type Target = Arc<Generation>;
+    fn deref(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // Only a task that died gets here with a begun and open log: its readers must not wait for ever.
+        if self.generation.conversation_id().is_some() {
+            let _ = self.generation.log.append(&Event::Done(Box::new(Done {
+                outcome: self.generation.claim(Outcome::Failed),
+                finish_reason: None,
+                usage: None,
+                timings: None,
+                stored: false,
+                problem: None,
+            })));
+        }
+        let bytes = self.generation.log.bytes();
+        let mut generations = self.registry.generations();
+        generations.running.remove(&self.generation.id);
+        let owner = self.generation.owner;
+        if let Some(count) = generations.per_user.get_mut(&owner) {
+            *count -= 1;
+            if *count == 0 {
+                generations.per_user.remove(&owner);
+            }
+        }
+        // One that never began (its turn was refused) leaves nothing behind.
+        if self.generation.log.is_closed() {
+            generations
+                .retained
+                .push_back((Instant::now(), self.generation.clone()));
+            generations.retained_bytes += bytes;
+        }
+        drop(generations);
+        self.registry.release_ended();
+    }
+}
+
+impl Registry {
+    /// Takes a slot for a generation about to start; it is found by its id from here on.
+    pub fn reserve(self: &Arc<Self>, generation: Generation) -> Result<Slot, Full> {
+        let generation = Arc::new(generation);
+        let mut generations = self.generations();
+        if generations.draining {
+            return Err(Full::Draining);
+        }
+        let user = generations
+            .per_user
+            .get(&generation.owner)
+            .copied()
+            .unwrap_or(0);
+        if user >= self.options.generations_per_user {
+            return Err(Full::User(user));
+        }
+        if generations.running.len() >= self.options.generations {
+            return Err(Full::Node(generations.running.len()));
+        }
+        *generations.per_user.entry(generation.owner).or_default() += 1;
+        generations
+            .running
+            .insert(generation.id, generation.clone());
+        drop(generations);
+        Ok(Slot {
+            registry: self.clone(),
+            generation,
+        })
+    }
+
+    /// A generation that runs or ended a moment ago, and is this user's.
+    pub fn generation(&self, user: UserId, id: GenerationId) -> Option<Arc<Generation>> {
+        let generations = self.generations();
+        let retained = || {
+            generations
+                .retained
+                .iter()
+                .map(|(_, generation)| generation)
+                .find(|g| g.id == id)
+        };
+        generations
+            .running
+            .get(&id)
+            .or_else(retained)
+            .filter(|generation| generation.owner == user)
+            .cloned()
+    }
+
+    /// All that run, anybody's, oldest first.
+    pub fn running(&self) -> Vec<Arc<Generation>> {
+        let mut running: Vec<_> = self.generations().running.values().cloned().collect();
+        running.sort_by_key(|generation| generation.id);
+        running
+    }
+
+    /// Lets no more generations start.
+    pub fn refuse_generations(&self) {
+        self.generations().draining = true;
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.generations().draining
+    }
+
+    /// The size that a new log may have, in bytes.
+    pub fn log_bytes(&self) -> usize {
+        self.options.log_bytes
+    }
+
+    /// Lets go of ended logs that are too old or too many; the store has them. Called at every end and by a timer.
+    pub fn release_ended(&self) {
+        let mut released = Vec::new();
+        let mut generations = self.generations();
+        while let Some((ended, generation)) = generations.retained.front() {
+            if ended.elapsed() < self.options.retain
+                && generations.retained_bytes <= self.options.retain_bytes
+            {
+                break;
+            }
+            let bytes = generation.log.bytes();
+            generations.retained_bytes = generations.retained_bytes.saturating_sub(bytes);
+            released.extend(generations.retained.pop_front());
+        }
+        drop(generations);
+        // Freed here, outside the lock: a log may be large.
+        drop(released);
+    }
+
+    /// How many ended generations are still in memory.
+    pub fn retained_count(&self) -> usize {
+        self.generations().retained.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::RegistryOptions, *};
+    use crate::{log::EventLog, model::MessageId};
+    use std::time::Duration;
+
+    fn registry(retain_bytes: usize) -> Arc<Registry> {
+        Registry::new(RegistryOptions {
+            emitters: 5,
+            emitters_per_user: 3,
+            generations: 3,
+            generations_per_user: 2,
+            retain: Duration::from_secs(60),
+            retain_bytes,
+            log_bytes: 1 << 20,
+        })
+    }
+
+    fn generation(owner: UserId) -> Generation {
+        Generation::new(
+            GenerationId::new(),
+            MessageId::new(),
+            owner,
+            String::new(),
+            EventLog::new(1 << 20),
+        )
+    }
+
+    fn end(slot: Slot) {
+        slot.log
+            .append(&Event::Done(Box::new(Done {
+                outcome: Outcome::Completed,
+                finish_reason: None,
+                usage: None,
+                timings: None,
+                stored: true,
+                problem: None,
+            })))
+            .expect("the first end");
+    }
+
+    #[test]
+    fn slots_are_limited_for_the_user_and_the_node() {
+        let (registry, user) = (registry(1 << 20), UserId::new());
+        let first = registry.reserve(generation(user)).expect("room");
+        let _second = registry.reserve(generation(user)).expect("room");
+        assert_eq!(
+            registry.reserve(generation(user)).err(),
+            Some(Full::User(2))
+        );
+        let _third = registry.reserve(generation(UserId::new())).expect("room");
+        assert_eq!(
+            registry.reserve(generation(UserId::new())).err(),
+            Some(Full::Node(3))
+        );
+        drop(first);
+        registry.reserve(generation(user)).expect("room again");
+        assert_eq!(
+            registry.retained_count(),
+            0,
+            "one that never ended is not kept"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ended_log_stays_readable_for_its_owner_for_a_minute() {
+        let (registry, user) = (registry(1 << 20), UserId::new());
+        let slot = registry.reserve(generation(user)).expect("room");
+        let id = slot.id;
+        end(slot);
+        assert!(registry.generation(user, id).is_some());
+        assert!(
+            registry.generation(UserId::new(), id).is_none(),
+            "another user's is not there"
+        );
+        assert!(registry.running().is_empty());
+        tokio::time::advance(Duration::from_secs(61)).await;
+        registry.release_ended();
+        assert!(registry.generation(user, id).is_none());
+    }
+
+    #[test]
+    fn ended_logs_leave_oldest_first_when_they_take_too_much_memory() {
+        let (registry, user) = (registry(450), UserId::new());
+        let ids: Vec<_> = (0..3)
+            .map(|_| {
+                let slot = registry.reserve(generation(user)).expect("room");
+                let id = slot.id;
+                end(slot);
+                id
+            })
+            .collect();
+        assert!(registry.generation(user, ids[0]).is_none());
+        assert!(registry.generation(user, ids[2]).is_some());
+    }
+}
