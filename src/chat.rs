@@ -14,13 +14,12 @@ use crate::{
     generation::Generation,
     log::{Cursor, EventLog},
     model::{
-        ConversationId, GenerationId, GenerationRecord, MessageId, NodeId,
-        Outcome, Progress, Sampling, UserId,
+        ConversationId, GenerationId, GenerationRecord, MessageId, NodeId, Outcome, Progress,
+        Sampling, UserId,
     },
     registry::{Full, Registry},
     store::{
-        NewTurn, Once, Parent, Receipt, Store, StoreError, StoredGeneration, TurnOf,
-        TurnRefused,
+        NewTurn, Once, Parent, Receipt, Store, StoreError, StoredGeneration, TurnOf, TurnRefused,
     },
     upstream::Upstream,
 };

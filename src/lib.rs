@@ -1,11 +1,15 @@
 //! Continuo: a chat server whose answers belong to the server, not to the connection. ARCHITECTURE.md is the map.
 
+pub mod auth;
 pub mod chat;
+pub mod emitter;
 pub mod event;
 pub mod generation;
 pub mod log;
 pub mod model;
+pub mod problem;
 pub mod registry;
+pub mod routes;
 pub mod store;
 pub mod text;
 pub mod upstream;

@@ -37,6 +37,15 @@ pub enum Credential {
     Key(KeyId),
 }
 
+impl std::fmt::Display for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Login(id) => write!(f, "login:{id}"),
+            Self::Key(id) => write!(f, "key:{id}"),
+        }
+    }
+}
+
 #[async_trait]
 pub trait Accounts {
     /// The first operator, created with `name` when there is no user at all. Safe when several processes start at once.

@@ -1,0 +1,337 @@
+//! Who is asking: API keys, login cookies and one-time links, as extractors; and the wall against cross-site requests.
+//!
+//! A handler that takes [`CurrentUser`] is authenticated and shows it in its signature; one that takes [`Operator`] is for operators.
+//! Secrets are 256 random bits, shown once, and stored as SHA-256.
+
+use crate::{
+    model::{User, UserId, now},
+    problem::ApiError,
+    store::{Credential, SecretHash, Store, StoreError},
+};
+use actix_web::{
+    Error, FromRequest, HttpRequest,
+    body::MessageBody,
+    cookie::{Cookie, SameSite, time::Duration as CookieAge},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::header::{self, HeaderMap},
+    middleware::Next,
+    web::Data,
+};
+use futures_util::future::LocalBoxFuture;
+use rand::Rng as _;
+use sha2::{Digest as _, Sha256};
+use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+
+/// How long a one-time login link is good for.
+pub const LINK_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// What the extractors need.
+pub struct Auth {
+    pub store: Arc<dyn Store>,
+    /// Carries the port: two servers on one host do not overwrite each other's cookie.
+    pub cookie_name: String,
+    pub login_lifetime: Duration,
+    /// Names besides the loopback's own that a `Host` header may have. Empty, and not bound to loopback: any.
+    pub allowed_hosts: Vec<String>,
+    pub bound_to: SocketAddr,
+}
+
+/// A new secret: 64 hexadecimal digits after a prefix that says what it is for.
+pub fn new_secret(prefix: &str) -> String {
+    let mut bits = [0_u8; 32];
+    rand::rng().fill_bytes(&mut bits);
+    bits.iter().fold(prefix.to_owned(), |mut secret, byte| {
+        let _ = write!(secret, "{byte:02x}");
+        secret
+    })
+}
+
+pub fn hash_of(secret: &str) -> SecretHash {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// Prints the way in: a link with a fresh one-time token in its fragment, which no server and no log ever sees.
+pub async fn login_link(
+    store: &dyn Store,
+    user: UserId,
+    origin: &str,
+) -> Result<String, StoreError> {
+    let token = new_secret("login-");
+    store
+        .add_login_link(user, hash_of(&token), now() + LINK_LIFETIME)
+        .await?;
+    Ok(format!("{origin}/#login={token}"))
+}
+
+/// A new API key and its id; the key is never shown again.
+pub async fn new_key(store: &dyn Store, user: UserId, name: &str) -> Result<String, StoreError> {
+    let key = new_secret("continuo-");
+    store.add_key(user, name, hash_of(&key)).await?;
+    Ok(key)
+}
+
+impl Auth {
+    /// Logs in with a one-time token or an API key; the cookie to set.
+    pub async fn log_in(&self, token: &str) -> Result<Option<(User, Cookie<'static>)>, StoreError> {
+        let hash = hash_of(token);
+        let user = match self.store.redeem_login_link(hash, now()).await? {
+            Some(user) => user,
+            None => match self.store.user_by_key(hash).await? {
+                Some((user, _)) => user,
+                None => return Ok(None),
+            },
+        };
+        let secret = new_secret("");
+        self.store
+            .add_login(user.id, hash_of(&secret), now() + self.login_lifetime)
+            .await?;
+        Ok(Some((user, self.cookie(secret, self.login_lifetime))))
+    }
+
+    /// The cookie that takes the login's away.
+    pub fn no_cookie(&self) -> Cookie<'static> {
+        self.cookie(String::new(), Duration::ZERO)
+    }
+
+    fn cookie(&self, value: String, lifetime: Duration) -> Cookie<'static> {
+        Cookie::build(self.cookie_name.clone(), value)
+            .http_only(true)
+            .same_site(SameSite::Strict)
+            .path("/")
+            .max_age(CookieAge::seconds(
+                i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX),
+            ))
+            .finish()
+    }
+
+    async fn user(&self, request: &HttpRequest) -> Result<Option<CurrentUser>, StoreError> {
+        if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+            // A key that is wrong is not made up for by a cookie that is right.
+            let key = value.to_str().ok().and_then(|value| value.split_once(' '));
+            let Some((_, key)) = key.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            else {
+                return Ok(None);
+            };
+            let found = self.store.user_by_key(hash_of(key.trim())).await?;
+            return Ok(found.map(|(user, key)| CurrentUser {
+                user,
+                credential: Credential::Key(key),
+            }));
+        }
+        let Some(cookie) = request.cookie(&self.cookie_name) else {
+            return Ok(None);
+        };
+        let found = self
+            .store
+            .user_by_login(hash_of(cookie.value()), now())
+            .await?;
+        Ok(found.map(|(user, login)| CurrentUser {
+            user,
+            credential: Credential::Login(login),
+        }))
+    }
+
+    /// A `Host` that this server answers to. Bound to loopback, only loopback's own names: a foreign name that resolves to this
+    /// machine (DNS rebinding) would make a foreign page same-origin.
+    fn knows_host(&self, host: &str) -> bool {
+        let name = without_port(host);
+        let allowed = || {
+            self.allowed_hosts.iter().any(|allowed| {
+                allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name)
+            })
+        };
+        let loopback = || {
+            ["localhost", "127.0.0.1", "[::1]"]
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
+        };
+        match (
+            self.bound_to.ip().is_loopback(),
+            self.allowed_hosts.is_empty(),
+        ) {
+            (true, _) => loopback() || allowed(),
+            (false, true) => true,
+            (false, false) => allowed(),
+        }
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// The authenticated user of a request. Extracting it fails with 401, or 503 while the store cannot tell.
+#[derive(Debug, Clone)]
+pub struct CurrentUser {
+    pub user: User,
+    pub credential: Credential,
+}
+
+impl FromRequest for CurrentUser {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let auth = request
+                .app_data::<Data<Auth>>()
+                .expect("the application has its Auth")
+                .clone();
+            let current = auth
+                .user(&request)
+                .await?
+                .ok_or_else(ApiError::unauthorized)?;
+            tracing::Span::current().record("user.id", tracing::field::display(current.user.id));
+            Ok(current)
+        })
+    }
+}
+
+/// An operator. To others the routes that take it are not there.
+#[derive(Debug, Clone)]
+pub struct Operator(pub CurrentUser);
+
+impl FromRequest for Operator {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let current = CurrentUser::from_request(request, payload);
+        Box::pin(async move {
+            let current = current.await?;
+            if !current.user.operator {
+                return Err(ApiError::new(
+                    403,
+                    "operators-only",
+                    "Operators only",
+                    "this needs an account with the operator role",
+                ));
+            }
+            Ok(Self(current))
+        })
+    }
+}
+
+/// Refuses foreign `Host` names on every route, and requests that change something when a page of another origin sent them.
+pub async fn walls<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let auth = request
+        .app_data::<Data<Auth>>()
+        .expect("the application has its Auth");
+    // Not `connection_info()`: that believes `X-Forwarded-Host`, which any page may send.
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str())
+        .or(host)
+        .unwrap_or_default()
+        .to_owned();
+    if !auth.knows_host(&host) {
+        return Err(ApiError::new(
+            421,
+            "unknown-host",
+            "This server does not answer to that name",
+            "the Host header names another server; add the name to `server.allowed_hosts` if it is this one",
+        )
+        .into());
+    }
+    if !request.method().is_safe() && is_cross_site(request.headers(), &host) {
+        return Err(ApiError::new(
+            403,
+            "cross-site",
+            "Cross-site requests are refused",
+            "a page of another origin cannot act for the user; programs send no Origin header",
+        )
+        .into());
+    }
+    next.call(request).await
+}
+
+/// By `Sec-Fetch-Site` where the browser sends it, else by `Origin` against `Host`. A sibling site is foreign too.
+fn is_cross_site(headers: &HeaderMap, host: &str) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return !matches!(site.as_bytes(), b"same-origin" | b"none");
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let origin = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"));
+    origin.is_none_or(|(scheme, authority)| with_port(authority, scheme) != with_port(host, scheme))
+}
+
+fn with_port(host: &str, scheme: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    if without_port(&host) != host {
+        return host;
+    }
+    let port = if scheme == "https" { 443 } else { 80 };
+    format!("{host}:{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::HeaderValue;
+
+    fn cross_site(headers: &[(&'static str, &'static str)], host: &str) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(
+                header::HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        is_cross_site(&map, host)
+    }
+
+    #[test]
+    fn only_pages_of_this_origin_and_programs_may_change_something() {
+        let host = "127.0.0.1:8080";
+        assert!(!cross_site(&[], host), "a program");
+        assert!(!cross_site(&[("sec-fetch-site", "same-origin")], host));
+        assert!(cross_site(&[("sec-fetch-site", "cross-site")], host));
+        assert!(cross_site(&[("sec-fetch-site", "same-site")], host));
+        assert!(!cross_site(&[("origin", "http://127.0.0.1:8080")], host));
+        assert!(
+            cross_site(&[("origin", "http://127.0.0.1:8081")], host),
+            "another port is another origin"
+        );
+        assert!(cross_site(&[("origin", "null")], host));
+        assert!(cross_site(&[("origin", "http://evil.example")], host));
+        assert!(!cross_site(
+            &[("origin", "http://chat.example")],
+            "chat.example:80"
+        ));
+        assert!(!cross_site(
+            &[("origin", "https://Chat.example")],
+            "chat.example"
+        ));
+        assert!(cross_site(
+            &[
+                ("sec-fetch-site", "cross-site"),
+                ("origin", "http://127.0.0.1:8080")
+            ],
+            host
+        ));
+    }
+
+    #[test]
+    fn secrets_are_long_and_never_the_same() {
+        let (one, two) = (new_secret("k-"), new_secret("k-"));
+        assert_eq!(one.len(), 2 + 64);
+        assert_ne!(one, two);
+    }
+}

@@ -1,0 +1,321 @@
+//! Errors at the edge of HTTP: every body that is not a success is an RFC 9457 problem, and a 5xx is logged here, once.
+//!
+//! Handlers and extractors fail with [`ApiError`]. [`edge`] wraps the whole application: it gives every problem the id of its request
+//! and turns what the framework answers by itself (404, 405, malformed paths) into problems too.
+
+use crate::{
+    chat::StartError,
+    model::Problem,
+    registry::Full,
+    store::{StoreError, TurnRefused},
+};
+use actix_web::{
+    Error, HttpMessage, HttpResponse, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+};
+use std::{error::Error as StdError, fmt};
+use tracing_actix_web::RequestId;
+
+/// The media type of a problem.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// A problem on its way to the client, with the error behind it, which the client never sees.
+#[derive(Debug)]
+pub struct ApiError {
+    problem: Problem,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl ApiError {
+    /// `name` is the last part of the problem's type.
+    pub fn new(status: u16, name: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            problem: Problem::new(status, name, title, detail),
+            source: None,
+        }
+    }
+
+    /// Not there, or another user's: the same answer for both.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(
+            404,
+            "not-found",
+            "Not found",
+            format!("there is no such {what}, or it is not yours"),
+        )
+    }
+
+    pub fn unauthorized() -> Self {
+        Self::new(
+            401,
+            "unauthorized",
+            "Sign in first",
+            "send an API key as `Authorization: Bearer …`, or sign in with the link that `continuo login` prints",
+        )
+    }
+
+    /// Well-formed JSON or query that says something impossible.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(422, "invalid-value", "A value is not valid", detail)
+    }
+
+    /// Not what its grammar allows.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(400, "malformed-request", "The request is malformed", detail)
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Self {
+        self.problem.retry_after = Some(seconds);
+        self
+    }
+
+    fn because(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// True when it passes by itself and the client should come back.
+    pub fn passes(&self) -> bool {
+        self.problem.status == 503
+    }
+
+    /// The problem itself, to travel inside a stream; logged here when it is the server's fault.
+    pub fn into_problem(self, request_id: Option<RequestId>) -> Problem {
+        self.log();
+        Problem {
+            instance: request_id.map(|id| id.to_string()),
+            ..self.problem
+        }
+    }
+
+    fn log(&self) {
+        if self.problem.status >= 500
+            && let Some(source) = &self.source
+        {
+            tracing::error!(
+                problem = &*self.problem.kind,
+                error = &**source as &dyn StdError,
+                "request failed"
+            );
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}: {}", self.problem.title, self.problem.detail)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        respond(self.status_code(), &self.problem)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::new(
+                503,
+                "store-unavailable",
+                "The database is not available",
+                "nothing was changed; answers that are running go on; try again in a moment",
+            )
+            .retry_after(2),
+            StoreError::Failed(_) => Self::new(
+                500,
+                "internal",
+                "The server failed",
+                "this is a fault of the server; its log has the reason",
+            ),
+        }
+        .because(error)
+    }
+}
+
+impl ApiError {
+    /// No room for one more `what`.
+    pub fn full(full: Full, what: &str) -> Self {
+        match full {
+            Full::User(count) => Self::new(
+                429,
+                "too-many",
+                "Too many at once",
+                format!("you have {count} {what} already, as many as one user may have; end one first"),
+            )
+            .retry_after(1),
+            Full::Node(count) => Self::new(
+                503,
+                "node-full",
+                "The server is full",
+                format!("the server has {count} {what} already, as many as it takes; try again in a moment"),
+            )
+            .retry_after(5),
+            Full::Draining => Self::new(
+                503,
+                "draining",
+                "The server is shutting down",
+                "answers that are running may finish, new ones are refused; try again in a moment",
+            )
+            .retry_after(5),
+        }
+    }
+}
+
+impl From<StartError> for ApiError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Full(full) => Self::full(full, "running answers"),
+            StartError::Store(error) => error.into(),
+            StartError::KeyReused => Self::key_reused(),
+            StartError::Refused(refused) => refused.into(),
+            StartError::Died => Self::new(
+                500,
+                "internal",
+                "The server failed",
+                "this is a fault of the server; its log has the reason",
+            )
+            .because(error),
+        }
+    }
+}
+
+impl From<TurnRefused> for ApiError {
+    fn from(refused: TurnRefused) -> Self {
+        match refused {
+            TurnRefused::NotFound => Self::not_found("conversation or message"),
+            TurnRefused::UnknownParent => {
+                Self::invalid("parent_id: there is no such message in this conversation")
+            }
+            TurnRefused::NotAnAnswer => {
+                Self::invalid("only an answer can be continued by a prompt, or regenerated")
+            }
+            TurnRefused::Streaming(generation) => {
+                let mut error = Self::new(
+                    409,
+                    "still-streaming",
+                    "The answer is still being written",
+                    format!("stop generation {generation} or wait for its end, then ask again"),
+                );
+                error.problem.generation_id = Some(generation);
+                error
+            }
+        }
+    }
+}
+
+impl ApiError {
+    pub fn key_reused() -> Self {
+        Self::new(
+            422,
+            "idempotency-key-reused",
+            "The idempotency key was used for another request",
+            "a key stands for one request; choose a new key for a new one",
+        )
+    }
+}
+
+fn respond(status: StatusCode, problem: &Problem) -> HttpResponse {
+    let mut response = HttpResponse::build(status);
+    response
+        .content_type(PROBLEM_JSON)
+        .insert_header((header::CACHE_CONTROL, "no-store"));
+    if let Some(seconds) = problem.retry_after {
+        response.insert_header((header::RETRY_AFTER, seconds));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+    }
+    response.body(serde_json::to_string(problem).expect("a problem is JSON"))
+}
+
+/// The outermost layer: request ids on everything, problems for every error.
+pub async fn edge(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let request_id = request.extensions().get::<RequestId>().copied();
+    let http_request = request.request().clone();
+    let mut response = match next.call(request).await {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) => ServiceResponse::from_err(error, http_request),
+    };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        response = with_problem(response, request_id);
+    }
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    Ok(response)
+}
+
+fn with_problem(response: ServiceResponse, request_id: Option<RequestId>) -> ServiceResponse {
+    let status = response.status();
+    let known = response
+        .response()
+        .error()
+        .and_then(|error| error.as_error::<ApiError>());
+    let problem = match known {
+        Some(error) => {
+            error.log();
+            error.problem.clone()
+        }
+        None => of_status(status),
+    };
+    let problem = Problem {
+        instance: request_id.map(|id| id.to_string()),
+        ..problem
+    };
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let mut answer = respond(status, &problem);
+    if let Some(allow) = allow {
+        answer.headers_mut().insert(header::ALLOW, allow);
+    }
+    response.into_response(answer)
+}
+
+/// What the framework refused by itself.
+fn of_status(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::NOT_FOUND => Problem::new(
+            404,
+            "not-found",
+            "Not found",
+            "there is nothing at this path",
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            405,
+            "method-not-allowed",
+            "The method is not allowed here",
+            "this path takes other methods; see the `Allow` header",
+        ),
+        status => {
+            let detail = status
+                .canonical_reason()
+                .unwrap_or("the request was refused")
+                .to_lowercase();
+            Problem::new(
+                status.as_u16(),
+                "refused",
+                "The request was refused",
+                detail,
+            )
+        }
+    }
+}

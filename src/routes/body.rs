@@ -1,0 +1,187 @@
+//! JSON bodies: read once within the limit, refused with words that say what is wrong, and hashed for `Idempotency-Key`.
+
+use super::RouteOptions;
+use crate::{
+    auth::hash_of,
+    problem::ApiError,
+    store::{Once, SecretHash},
+    text::Wtf8,
+};
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest,
+    dev::Payload,
+    http::{StatusCode, header},
+    web::{BytesMut, Data},
+};
+use futures_util::{StreamExt as _, future::LocalBoxFuture};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::error::Category;
+
+/// The idempotency key's own length limit, in bytes.
+const KEY_BYTES: usize = 255;
+
+/// A body of JSON. An empty one, as of a bodyless POST, counts as `{}`.
+pub(super) struct Json<T> {
+    pub value: T,
+    once: Option<Once>,
+}
+
+impl<T> Json<T> {
+    /// The request's idempotency key with the fingerprint of method, path and body, when it sent one.
+    pub fn once(&self) -> Option<Once> {
+        self.once.clone()
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest for Json<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, mut payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let limit = request
+                .app_data::<Data<RouteOptions>>()
+                .expect("the application has its options")
+                .body_bytes;
+            let body = read(&request, &mut payload, limit).await?;
+            let once = once(&request, &body)?;
+            Ok(Self {
+                value: parse(&request, &body)?,
+                once,
+            })
+        })
+    }
+}
+
+async fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+) -> Result<BytesMut, ApiError> {
+    let too_large = || {
+        ApiError::new(
+            413,
+            "body-too-large",
+            "The body is too large",
+            format!("a request body may have {limit} bytes"),
+        )
+    };
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > limit as u64) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(piece) = payload.next().await {
+        let piece = piece
+            .map_err(|error| ApiError::malformed(format!("the body could not be read: {error}")))?;
+        if body.len() + piece.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+fn parse<T: DeserializeOwned>(request: &HttpRequest, body: &[u8]) -> Result<T, ApiError> {
+    if body.is_empty() {
+        return serde_json::from_str("{}").map_err(|error| explain(&error));
+    }
+    let media_type = request.content_type();
+    if !media_type.eq_ignore_ascii_case("application/json")
+        && !media_type.to_ascii_lowercase().ends_with("+json")
+    {
+        return Err(ApiError::new(
+            415,
+            "unsupported-media-type",
+            "The body is not JSON",
+            "send `Content-Type: application/json`",
+        ));
+    }
+    if let Err(error) = std::str::from_utf8(body) {
+        return Err(ApiError::malformed(format!(
+            "the body is not UTF-8 from byte {} on",
+            error.valid_up_to()
+        )));
+    }
+    serde_json::from_slice(body).map_err(|error| explain(&error))
+}
+
+fn explain(error: &serde_json::Error) -> ApiError {
+    match error.classify() {
+        Category::Data => ApiError::invalid(format!(
+            "the JSON has another shape than this path takes: {error}"
+        )),
+        _ => ApiError::malformed(format!("the body is not JSON: {error}")),
+    }
+}
+
+fn once(request: &HttpRequest, body: &[u8]) -> Result<Option<Once>, ApiError> {
+    let Some(key) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = key
+        .to_str()
+        .ok()
+        .filter(|key| !key.is_empty() && key.len() <= KEY_BYTES);
+    let key = key.ok_or_else(|| {
+        ApiError::malformed(format!(
+            "Idempotency-Key: 1 to {KEY_BYTES} visible ASCII characters"
+        ))
+    })?;
+    Ok(Some(Once {
+        key: key.to_owned(),
+        fingerprint: fingerprint(request, body),
+    }))
+}
+
+fn fingerprint(request: &HttpRequest, body: &[u8]) -> SecretHash {
+    let mut asked = format!("{} {}\n", request.method(), request.path());
+    asked.push_str(&String::from_utf8_lossy(body));
+    hash_of(&asked)
+}
+
+/// A text of a request, cleaned as every text that is stored: no lone surrogate, no U+0000.
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Wtf8::deserialize(deserializer).map(Wtf8::into_text)
+}
+
+/// The same for a text that may be absent or null.
+pub(super) fn optional_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    Ok(Option::<Wtf8>::deserialize(deserializer)?.map(Wtf8::into_text))
+}
+
+/// A field in which `null` means something else than absence.
+pub(super) fn nullable_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<String>>, D::Error> {
+    optional_text(deserializer).map(Some)
+}
+
+/// Refuses a text of more than `characters` characters.
+pub(super) fn check_length(
+    name: &str,
+    text: Option<&str>,
+    characters: usize,
+) -> Result<(), ApiError> {
+    match text.map(|text| text.chars().count()) {
+        Some(count) if count > characters => Err(ApiError::invalid(format!(
+            "{name}: {count} characters, at most {characters} are kept"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// 201 and 202 answers name what was made.
+pub(super) fn made(status: StatusCode, location: &str) -> actix_web::HttpResponseBuilder {
+    let mut response = actix_web::HttpResponse::build(status);
+    response
+        .insert_header((header::LOCATION, location))
+        .insert_header((header::CACHE_CONTROL, "no-store"));
+    response
+}

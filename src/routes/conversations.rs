@@ -1,0 +1,263 @@
+//! Conversations: list and search, create, read, change, delete.
+
+use super::{
+    ConversationPath, Page,
+    body::{Json, check_length, made, nullable_text, optional_text},
+    page_limit,
+};
+use crate::{
+    auth::CurrentUser,
+    chat::{Chat, ConversationRead},
+    model::{Conversation, ConversationId},
+    problem::ApiError,
+    store::{
+        Changed, ConversationChange, Effect, ListCursor, ListQuery, Listed, NewConversation,
+        Receipt,
+    },
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web::{Data, Query},
+};
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+/// The longest title and model name, in characters.
+const NAME_CHARACTERS: usize = 500;
+/// The longest search, in characters.
+const SEARCH_CHARACTERS: usize = 1000;
+
+#[derive(Deserialize)]
+pub(super) struct ListParameters {
+    q: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn list(
+    current: CurrentUser,
+    chat: Data<Chat>,
+    Query(parameters): Query<ListParameters>,
+) -> Result<HttpResponse, ApiError> {
+    let limit = page_limit(parameters.limit)?;
+    check_length("q", parameters.q.as_deref(), SEARCH_CHARACTERS)?;
+    let query = ListQuery {
+        text: parameters
+            .q
+            .map(crate::text::without_nul)
+            .filter(|text| !text.trim().is_empty()),
+        after: parameters.cursor.as_deref().map(parse_cursor).transpose()?,
+        // One more than asked tells whether there is a next page.
+        limit: limit + 1,
+    };
+    let mut items = chat
+        .store
+        .list_conversations(current.user.id, &query)
+        .await?;
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = items.last().filter(|_| more).map(cursor);
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(Page { items, next }))
+}
+
+/// `<milliseconds>-<id>` of the last row of a page.
+fn cursor(last: &Listed) -> String {
+    let Conversation { updated_at, id, .. } = &last.conversation;
+    format!("{}-{id}", updated_at.unix_timestamp_nanos() / 1_000_000)
+}
+
+fn parse_cursor(cursor: &str) -> Result<ListCursor, ApiError> {
+    let parse = || {
+        let (millis, id) = cursor.split_once('-')?;
+        let nanos = millis.parse::<i64>().ok()?;
+        let updated_at =
+            OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos) * 1_000_000).ok()?;
+        Some(ListCursor {
+            updated_at,
+            id: id.parse().ok()?,
+        })
+    };
+    parse().ok_or_else(|| ApiError::malformed("cursor: not one that this list gave"))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Create {
+    #[serde(default, deserialize_with = "optional_text")]
+    title: Option<String>,
+    #[serde(default, deserialize_with = "optional_text")]
+    model: Option<String>,
+    #[serde(default, deserialize_with = "optional_text")]
+    system: Option<String>,
+}
+
+pub(super) async fn create(
+    current: CurrentUser,
+    chat: Data<Chat>,
+    body: Json<Create>,
+) -> Result<HttpResponse, ApiError> {
+    let once = body.once();
+    let Create {
+        title,
+        model,
+        system,
+    } = body.value;
+    check_length("title", title.as_deref(), NAME_CHARACTERS)?;
+    check_length("model", model.as_deref(), NAME_CHARACTERS)?;
+    let id = ConversationId::new();
+    let new = NewConversation {
+        id,
+        title: one_line(&title.unwrap_or_default()),
+        model: named(model),
+        system: named(system),
+    };
+    let receipt = Receipt {
+        location: location(id),
+        body: serde_json::json!({ "id": id }),
+    };
+    let once = once.as_ref().map(|once| (once, &receipt));
+    let id = match chat
+        .store
+        .create_conversation(current.user.id, &new, once)
+        .await?
+    {
+        Effect::Done(conversation) => conversation.id,
+        Effect::Before(receipt) => serde_json::from_value(receipt.body["id"].clone())
+            .map_err(|_| ApiError::key_reused())?,
+        Effect::KeyReused => return Err(ApiError::key_reused()),
+    };
+    let read = found(&chat, &current, id).await?;
+    Ok(made(StatusCode::CREATED, &location(id))
+        .insert_header((header::ETAG, etag(read.conversation.version)))
+        .json(read))
+}
+
+pub(super) async fn read(
+    current: CurrentUser,
+    chat: Data<Chat>,
+    id: ConversationPath,
+) -> Result<HttpResponse, ApiError> {
+    let read = found(&chat, &current, *id).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::ETAG, etag(read.conversation.version)))
+        .json(read))
+}
+
+async fn found(
+    chat: &Chat,
+    current: &CurrentUser,
+    id: ConversationId,
+) -> Result<ConversationRead, ApiError> {
+    chat.conversation(current.user.id, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("conversation"))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Change {
+    #[serde(default, deserialize_with = "optional_text")]
+    title: Option<String>,
+    #[serde(default)]
+    pinned: Option<bool>,
+    #[serde(default)]
+    archived: Option<bool>,
+    #[serde(default, deserialize_with = "nullable_text")]
+    model: Option<Option<String>>,
+    #[serde(default, deserialize_with = "nullable_text")]
+    system: Option<Option<String>>,
+}
+
+pub(super) async fn change(
+    current: CurrentUser,
+    chat: Data<Chat>,
+    id: ConversationPath,
+    request: HttpRequest,
+    body: Json<Change>,
+) -> Result<HttpResponse, ApiError> {
+    let Change {
+        title,
+        pinned,
+        archived,
+        model,
+        system,
+    } = body.value;
+    check_length("title", title.as_deref(), NAME_CHARACTERS)?;
+    check_length(
+        "model",
+        model.as_ref().and_then(Option::as_deref),
+        NAME_CHARACTERS,
+    )?;
+    let change = ConversationChange {
+        title: title.map(|title| one_line(&title)),
+        pinned,
+        archived,
+        model: model.map(named),
+        system: system.map(named),
+    };
+    match chat
+        .store
+        .change_conversation(current.user.id, *id, &change, if_match(&request)?)
+        .await?
+    {
+        Changed::Done(conversation) => Ok(HttpResponse::Ok()
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .insert_header((header::ETAG, etag(conversation.version)))
+            .json(conversation)),
+        Changed::NotFound => Err(ApiError::not_found("conversation")),
+        Changed::VersionIs(version) => Err(ApiError::new(
+            412,
+            "version-mismatch",
+            "Somebody changed it before",
+            format!(
+                "the conversation is at version {version}; read it again and repeat the change"
+            ),
+        )),
+    }
+}
+
+pub(super) async fn delete(
+    current: CurrentUser,
+    chat: Data<Chat>,
+    id: ConversationPath,
+) -> Result<HttpResponse, ApiError> {
+    if chat.delete_conversation(current.user.id, *id).await? {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(ApiError::not_found("conversation"))
+    }
+}
+
+/// The version that `If-Match` names; `*` and no header take any.
+fn if_match(request: &HttpRequest) -> Result<Option<i64>, ApiError> {
+    let Some(value) = request.headers().get(header::IF_MATCH) else {
+        return Ok(None);
+    };
+    let tag = value.to_str().unwrap_or_default().trim();
+    if tag == "*" {
+        return Ok(None);
+    }
+    let version = tag.trim_start_matches("W/").trim_matches('"').parse();
+    version
+        .map(Some)
+        .map_err(|_| ApiError::malformed("If-Match: not an ETag that this server gave"))
+}
+
+fn etag(version: i64) -> String {
+    format!("\"{version}\"")
+}
+
+fn location(id: ConversationId) -> String {
+    format!("/api/conversations/{id}")
+}
+
+fn one_line(title: &str) -> String {
+    title.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// An empty name is none.
+fn named(name: Option<String>) -> Option<String> {
+    name.filter(|name| !name.trim().is_empty())
+}

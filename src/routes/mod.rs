@@ -1,0 +1,108 @@
+//! The route table, and what all handlers share. Handlers translate between HTTP and `chat`; they decide nothing.
+
+mod body;
+mod conversations;
+mod generations;
+mod health;
+mod messages;
+mod operator;
+mod page;
+mod session;
+
+use crate::{
+    emitter::EmitterOptions,
+    model::{ConversationId, GenerationId},
+    problem::ApiError,
+};
+use actix_web::web::{self, ServiceConfig, delete, get, patch, post};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What handlers keep to.
+#[derive(Debug, Clone)]
+pub struct RouteOptions {
+    pub emitter: EmitterOptions,
+    /// Of a request body, in bytes.
+    pub body_bytes: usize,
+    /// Of one message, in bytes of text.
+    pub message_bytes: usize,
+    /// The longest that a long poll may wait.
+    pub poll: Duration,
+}
+
+/// Every route of the program.
+pub fn routes(app: &mut ServiceConfig) {
+    app.app_data(
+        web::PathConfig::default()
+            .error_handler(|_, _| ApiError::not_found("thing; ids are UUIDs").into()),
+    )
+    .app_data(
+        web::QueryConfig::default()
+            .error_handler(|error, _| ApiError::malformed(format!("query: {error}")).into()),
+    )
+    .route("/", get().to(page::index))
+    .route("/assets/{hash}/{file}", get().to(page::asset))
+    .route("/favicon.ico", get().to(page::favicon))
+    .route("/livez", get().to(health::live))
+    .route("/readyz", get().to(health::ready))
+    .service(
+        web::resource("/api/session")
+            .route(post().to(session::log_in))
+            .route(get().to(session::who_am_i))
+            .route(delete().to(session::log_out)),
+    )
+    .service(
+        web::resource("/api/conversations")
+            .route(get().to(conversations::list))
+            .route(post().to(conversations::create)),
+    )
+    .service(
+        web::resource("/api/conversations/{id}")
+            .route(get().to(conversations::read))
+            .route(patch().to(conversations::change))
+            .route(delete().to(conversations::delete)),
+    )
+    .route(
+        "/api/conversations/{id}/messages",
+        post().to(messages::prompt),
+    )
+    .route(
+        "/api/messages/{id}/regenerate",
+        post().to(messages::regenerate),
+    )
+    .route("/api/generations/{id}", get().to(generations::read))
+    .route(
+        "/api/generations/{id}/events",
+        get().to(generations::events),
+    )
+    .route("/api/generations/{id}/stop", post().to(generations::stop))
+    .route("/api/operator/emitters", get().to(operator::emitters))
+    .route(
+        "/api/operator/emitters/{id}",
+        delete().to(operator::end_emitter),
+    )
+    .route("/api/operator/generations", get().to(operator::generations))
+    .route(
+        "/api/operator/generations/{id}/stop",
+        post().to(operator::stop),
+    );
+}
+
+/// A list, and how to ask for what follows.
+#[derive(Debug, Serialize)]
+struct Page<T> {
+    items: Vec<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Rows a page: 50 unless asked, 200 at most.
+fn page_limit(asked: Option<u32>) -> Result<u32, ApiError> {
+    match asked.unwrap_or(50) {
+        0 => Err(ApiError::invalid("limit: at least 1")),
+        limit => Ok(limit.min(200)),
+    }
+}
+
+type ConversationPath = web::Path<ConversationId>;
+type GenerationPath = web::Path<GenerationId>;

@@ -1,0 +1,211 @@
+//! What an operator sees and ends: live connections and running generations.
+
+use super::GenerationPath;
+use crate::{
+    auth::Operator,
+    chat::Chat,
+    model::{ConversationId, EmitterId, GenerationId, MessageId, NodeId, UserId, now},
+    problem::ApiError,
+    registry::{Emitter, EmitterFilter, EmitterSort, Reason, Target},
+};
+use actix_web::{
+    HttpResponse,
+    http::header,
+    web::{Data, Path, Query},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::SocketAddr};
+use time::OffsetDateTime;
+
+#[derive(Deserialize)]
+pub(super) struct EmittersQuery {
+    user: Option<UserId>,
+    session: Option<String>,
+    sort: Option<String>,
+    cursor: Option<usize>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct EmitterList {
+    items: Vec<EmitterView>,
+    /// How many match the filter.
+    total: usize,
+    opened: u64,
+    closed: BTreeMap<Reason, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct EmitterView {
+    id: EmitterId,
+    user_id: UserId,
+    /// What the client named, else its login or key.
+    session: String,
+    kind: &'static str,
+    target: GenerationId,
+    conversation_id: Option<ConversationId>,
+    node: NodeId,
+    peer: Option<SocketAddr>,
+    user_agent: Option<Box<str>>,
+    #[serde(with = "time::serde::rfc3339")]
+    opened_at: OffsetDateTime,
+    age_seconds: u64,
+    seq: u64,
+    lag: u64,
+    bytes: u64,
+}
+
+pub(super) async fn emitters(
+    _: Operator,
+    chat: Data<Chat>,
+    node: Data<NodeId>,
+    Query(query): Query<EmittersQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let (sort, descending) = sort(query.sort.as_deref())?;
+    let limit = query.limit.unwrap_or(100).clamp(1, 1000);
+    let skip = query.cursor.unwrap_or(0);
+    let filter = EmitterFilter {
+        user: query.user,
+        session: query.session,
+        sort,
+        descending,
+        skip,
+        limit,
+    };
+    let page = chat.registry.list_emitters(&filter);
+    let next = skip.saturating_add(page.items.len());
+    let list = EmitterList {
+        next: (next < page.total && !page.items.is_empty()).then(|| next.to_string()),
+        items: page
+            .items
+            .iter()
+            .map(|emitter| view(emitter, **node))
+            .collect(),
+        total: page.total,
+        opened: page.opened,
+        closed: page.closed,
+    };
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(list))
+}
+
+/// `opened_at` (oldest first) unless asked; a `-` before the name turns the order round.
+fn sort(by: Option<&str>) -> Result<(EmitterSort, bool), ApiError> {
+    let by = by.unwrap_or("opened_at");
+    let (name, descending) = by
+        .strip_prefix('-')
+        .map_or((by, false), |name| (name, true));
+    let sort = match name {
+        "opened_at" => EmitterSort::OpenedAt,
+        // The oldest are those of greatest age.
+        "age" => return Ok((EmitterSort::OpenedAt, !descending)),
+        "user" => EmitterSort::User,
+        "seq" => EmitterSort::Seq,
+        "lag" => EmitterSort::Lag,
+        "bytes" => EmitterSort::Bytes,
+        _ => {
+            return Err(ApiError::malformed(
+                "sort: opened_at, age, user, seq, lag or bytes, with a `-` before it to turn it round",
+            ));
+        }
+    };
+    Ok((sort, descending))
+}
+
+fn view(emitter: &Emitter, node: NodeId) -> EmitterView {
+    let client = &emitter.client;
+    let Target::Generation(target) = client.target;
+    let age = (now() - emitter.opened_at).whole_seconds();
+    EmitterView {
+        id: emitter.id,
+        user_id: client.user,
+        session: client
+            .session
+            .as_deref()
+            .map_or_else(|| client.credential.to_string(), ToOwned::to_owned),
+        kind: client.target.kind(),
+        target,
+        conversation_id: client.conversation,
+        node,
+        peer: client.peer,
+        user_agent: client.user_agent.clone(),
+        opened_at: emitter.opened_at,
+        age_seconds: u64::try_from(age).unwrap_or(0),
+        seq: emitter.seq(),
+        lag: emitter.lag(),
+        bytes: emitter.bytes(),
+    }
+}
+
+pub(super) async fn end_emitter(
+    _: Operator,
+    chat: Data<Chat>,
+    id: Path<EmitterId>,
+) -> Result<HttpResponse, ApiError> {
+    if chat.registry.kill_emitter(*id) {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(ApiError::not_found("live connection"))
+    }
+}
+
+#[derive(Serialize)]
+struct RunningView {
+    id: GenerationId,
+    user_id: UserId,
+    conversation_id: Option<ConversationId>,
+    message_id: MessageId,
+    node: NodeId,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    age_seconds: u64,
+    seq: u64,
+    /// Events a second since the start; most upstreams send a token an event.
+    tokens_per_second: f64,
+    readers: usize,
+}
+
+pub(super) async fn generations(_: Operator, chat: Data<Chat>, node: Data<NodeId>) -> HttpResponse {
+    let items: Vec<_> = chat
+        .registry
+        .running()
+        .iter()
+        .map(|generation| {
+            let age = generation.started.elapsed();
+            let seq = generation.log.seq();
+            #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
+            let rate = seq.saturating_sub(1) as f64 / age.as_secs_f64().max(0.001);
+            RunningView {
+                id: generation.id,
+                user_id: generation.owner,
+                conversation_id: generation.conversation_id(),
+                message_id: generation.message_id,
+                node: **node,
+                created_at: generation.created_at,
+                age_seconds: age.as_secs(),
+                seq,
+                tokens_per_second: (rate * 10.0).round() / 10.0,
+                readers: chat.registry.readers(Target::Generation(generation.id)),
+            }
+        })
+        .collect();
+    let body = serde_json::json!({ "total": items.len(), "items": items });
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(body)
+}
+
+pub(super) async fn stop(
+    _: Operator,
+    chat: Data<Chat>,
+    id: GenerationPath,
+) -> Result<HttpResponse, ApiError> {
+    let record = chat
+        .stop_any(*id)
+        .await
+        .ok_or_else(|| ApiError::not_found("running generation"))?;
+    Ok(HttpResponse::Ok().json(record))
+}
