@@ -1,1 +1,277 @@
-fn main() {}
+//! The command line.
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use continuo::{
+    auth,
+    config::{Config, Layers},
+    data_dir::DataDir,
+    demo,
+    model::{KeyId, User},
+    server::{self, Shutdown},
+    store::Store,
+    telemetry,
+};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A chat server whose answers belong to the server, not to the connection.
+///
+/// Without a command it serves: SQLite in the data directory and a built-in demo model unless configured otherwise.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Args)]
+struct Options {
+    /// A TOML file in the shape of `continuo config --defaults`
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    bind: Option<String>,
+    /// Where the database, the node's id and the lock are [default: $XDG_DATA_HOME/continuo]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// postgres://… or sqlite://…
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// Base URL of an OpenAI-compatible server, with /v1
+    #[arg(long, global = true, value_name = "URL")]
+    upstream_url: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print a new one-time login link, beside a running server too
+    Login {
+        /// Whose; the owner's unless named
+        #[arg(value_name = "USER")]
+        user: Option<String>,
+    },
+    /// Accounts
+    #[command(subcommand)]
+    User(UserCommand),
+    /// API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Serve the demo model alone
+    DemoUpstream,
+    /// Print the configuration in force and where each value comes from
+    Config {
+        /// Print the commented defaults instead
+        #[arg(long)]
+        defaults: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum UserCommand {
+    /// Create an account
+    Add {
+        name: String,
+        /// May see and end everybody's connections
+        #[arg(long)]
+        operator: bool,
+    },
+    List,
+    /// Lock an account out
+    Disable {
+        name: String,
+        /// Let it in again
+        #[arg(long)]
+        undo: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Create a key and print it, once
+    Add {
+        /// What it is for
+        #[arg(default_value = "key")]
+        name: String,
+        /// Whose; the owner's unless named
+        #[arg(long)]
+        user: Option<String>,
+    },
+    List,
+    Revoke {
+        id: KeyId,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let ended = runtime.context("cannot start").and_then(|runtime| runtime.block_on(run(arguments)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line that helps: what was attempted, then why it failed.
+            eprintln!("continuo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { options, command } = arguments;
+    let layers = options.layers()?;
+    match command {
+        None => serve(layers.finish()?).await,
+        Some(Command::Config { defaults: true }) => print(continuo::config::DEFAULTS.trim_end()),
+        Some(Command::Config { defaults: false }) => {
+            let described = layers.describe();
+            layers.finish()?;
+            print(described.trim_end())
+        }
+        Some(Command::DemoUpstream) => serve_demo(layers.finish()?.server.bind).await,
+        Some(Command::Login { user }) => {
+            let (config, data_dir, store) = open(layers).await?;
+            let user = find_user(&*store, user.as_deref()).await?;
+            let origin = data_dir.origin().unwrap_or_else(|| server::origin(config.server.bind));
+            print(&auth::login_link(&*store, user.id, &origin).await?)
+        }
+        Some(Command::User(command)) => users(&*open(layers).await?.2, command).await,
+        Some(Command::Key(command)) => keys(&*open(layers).await?.2, command).await,
+    }
+}
+
+impl Options {
+    fn layers(&self) -> anyhow::Result<Layers> {
+        let mut layers = Layers::default();
+        if let Some(file) = &self.config {
+            layers.file(file)?;
+        }
+        layers.environment(std::env::vars());
+        for (flag, key, value) in [
+            ("--bind", "server.bind", &self.bind),
+            ("--data-dir", "server.data_dir", &self.data_dir),
+            ("--database-url", "store.url", &self.database_url),
+            ("--upstream-url", "upstream.url", &self.upstream_url),
+        ] {
+            if let Some(value) = value {
+                layers.flag(flag, key, value);
+            }
+        }
+        Ok(layers)
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let shutdown = Shutdown::default();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let server = server::build(config).await?;
+    print(&format!("listening on {}", server.origin()))?;
+    print(&server.login_link().await?)?;
+    let signals = async {
+        for token in [&shutdown.drain, &shutdown.hurry] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            token.cancel();
+        }
+        // Two are enough; a third changes nothing.
+        std::future::pending().await
+    };
+    tokio::select! {
+        ended = server.run(shutdown.clone()) => ended,
+        () = signals => Ok(()),
+    }
+}
+
+async fn serve_demo(bind: SocketAddr) -> anyhow::Result<()> {
+    let demo = demo::start(bind).with_context(|| format!("cannot listen on {bind}; choose another address with --bind"))?;
+    print(&format!("listening on {}", demo.base_url()))?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        ended = demo.run() => Ok(ended?),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+async fn open(layers: Layers) -> anyhow::Result<(Config, DataDir, Arc<dyn Store>)> {
+    let config = layers.finish()?;
+    let data_dir = DataDir::open(&config.server.data_dir)?;
+    let store = server::open_store(&config, &data_dir).await?;
+    Ok((config, data_dir, store))
+}
+
+/// The owner unless named.
+async fn find_user(store: &dyn Store, name: Option<&str>) -> anyhow::Result<User> {
+    match name {
+        None => Ok(store.ensure_owner(server::OWNER).await?),
+        Some(name) => {
+            store.user_by_name(name).await?.with_context(|| format!("there is no user {name:?}; `continuo user list` shows them"))
+        }
+    }
+}
+
+async fn users(store: &dyn Store, command: UserCommand) -> anyhow::Result<()> {
+    match command {
+        UserCommand::Add { name, operator } => {
+            if name.trim() != name || name.is_empty() || name.len() > 200 || name.contains(char::is_control) {
+                bail!("a user's name has 1 to 200 bytes, no control characters and no space around it");
+            }
+            let user = store.add_user(&name, operator).await?;
+            let user = user.with_context(|| format!("there is a user {name:?} already"))?;
+            print(&format!("{}  {}", user.id, user.name))
+        }
+        UserCommand::List => {
+            for user in store.users().await? {
+                let role = if user.operator { "operator" } else { "user" };
+                let disabled = if user.disabled { "  disabled" } else { "" };
+                print(&format!("{}  {role:8}  {}{disabled}", user.id, user.name))?;
+            }
+            Ok(())
+        }
+        UserCommand::Disable { name, undo } => {
+            let user = find_user(store, Some(&name)).await?;
+            store.set_user_disabled(user.id, !undo).await?;
+            Ok(())
+        }
+    }
+}
+
+async fn keys(store: &dyn Store, command: KeyCommand) -> anyhow::Result<()> {
+    match command {
+        KeyCommand::Add { name, user } => {
+            let user = find_user(store, user.as_deref()).await?;
+            print(&auth::new_key(store, user.id, &name).await?)
+        }
+        KeyCommand::List => {
+            for key in store.keys().await? {
+                let revoked = if key.revoked { "  revoked" } else { "" };
+                print(&format!("{}  user {}  {}{revoked}", key.id, key.user_id, key.name))?;
+            }
+            Ok(())
+        }
+        KeyCommand::Revoke { id } => {
+            if !store.revoke_key(id).await? {
+                bail!("there is no key {id}; `continuo key list` shows them");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// To standard output; a closed pipe is an error, not a panic.
+fn print(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
+}

@@ -110,19 +110,3 @@ pub enum Failure {
     /// Not what an OpenAI-compatible server sends.
     Unreadable,
 }
-#[derive(Clone)]
-pub struct Upstream;
-pub struct Completion;
-impl Upstream {
-    pub async fn stream(&self, _: &ChatRequest) -> Result<Completion, UpstreamError> {
-        unimplemented!()
-    }
-    pub async fn models(&self) -> Result<Vec<String>, UpstreamError> {
-        unimplemented!()
-    }
-}
-impl Completion {
-    pub async fn next(&mut self) -> Result<Step, UpstreamError> {
-        unimplemented!()
-    }
-}

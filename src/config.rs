@@ -1,0 +1,341 @@
+//! Options: one commented file of defaults, compiled in, and the layers over it.
+//!
+//! The defaults are also the schema: a key that they do not have, or a value of another type than theirs, is an error. All errors are
+//! reported at once, each with its key and where it came from.
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use toml::{Table, Value};
+
+/// The commented defaults.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+const PREFIX: &str = "CONTINUO__";
+/// The names that other programs of this field use.
+const ALIASES: [(&str, &str); 3] =
+    [("DATABASE_URL", "store.url"), ("OPENAI_BASE_URL", "upstream.url"), ("OPENAI_API_KEY", "upstream.api_key")];
+/// Never printed.
+const SECRETS: [&str; 2] = ["upstream.api_key", "store.url"];
+/// Numbers that may be zero; all others are at least 1.
+const MAY_BE_ZERO: [&str; 4] = ["server.workers", "log.retain_seconds", "log.retain_bytes", "drain.grace_seconds"];
+/// No number makes sense beyond this, and sums of a few stay far from overflow.
+const LARGEST: i64 = 1 << 48;
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    pub server: Server,
+    pub store: Store,
+    pub upstream: Upstream,
+    pub limits: Limits,
+    pub log: Log,
+    pub emitter: Emitter,
+    pub drain: Drain,
+    pub auth: Auth,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Server {
+    pub bind: SocketAddr,
+    pub data_dir: PathBuf,
+    pub workers: usize,
+    pub allowed_hosts: Vec<String>,
+}
+
+#[derive(Clone, Deserialize)]
+pub struct Store {
+    pub url: String,
+    pub connections: u32,
+    #[serde(rename = "acquire_seconds", deserialize_with = "seconds")]
+    pub acquire: Duration,
+    #[serde(rename = "patience_seconds", deserialize_with = "seconds")]
+    pub patience: Duration,
+}
+
+#[derive(Clone, Deserialize)]
+pub struct Upstream {
+    pub url: String,
+    pub api_key: String,
+    pub model: String,
+    #[serde(rename = "connect_seconds", deserialize_with = "seconds")]
+    pub connect: Duration,
+    #[serde(rename = "first_byte_seconds", deserialize_with = "seconds")]
+    pub first_byte: Duration,
+    #[serde(rename = "silence_seconds", deserialize_with = "seconds")]
+    pub silence: Duration,
+    #[serde(rename = "total_seconds", deserialize_with = "seconds")]
+    pub total: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Limits {
+    pub body_bytes: usize,
+    pub message_bytes: usize,
+    pub context_bytes: usize,
+    pub answer_bytes: usize,
+    pub event_bytes: usize,
+    pub emitters: usize,
+    pub emitters_per_user: usize,
+    pub generations: usize,
+    pub generations_per_user: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Log {
+    #[serde(rename = "retain_seconds", deserialize_with = "seconds")]
+    pub retain: Duration,
+    pub retain_bytes: usize,
+    pub bytes: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Emitter {
+    #[serde(rename = "heartbeat_seconds", deserialize_with = "seconds")]
+    pub heartbeat: Duration,
+    #[serde(rename = "lifetime_seconds", deserialize_with = "seconds")]
+    pub lifetime: Duration,
+    #[serde(rename = "retry_milliseconds", deserialize_with = "milliseconds")]
+    pub retry: Duration,
+    #[serde(rename = "poll_seconds", deserialize_with = "seconds")]
+    pub poll: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Drain {
+    #[serde(rename = "grace_seconds", deserialize_with = "seconds")]
+    pub grace: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Auth {
+    #[serde(rename = "login_days", deserialize_with = "days")]
+    pub login: Duration,
+}
+
+// Their URL and key may hold a password.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Store").field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Upstream").field("model", &self.model).finish_non_exhaustive()
+    }
+}
+
+fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn days<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(|days| Duration::from_secs(days * 24 * 60 * 60))
+}
+
+/// Values by dotted key, each with where it comes from; and everything that was wrong with them.
+#[derive(Debug)]
+pub struct Layers {
+    values: BTreeMap<String, (Value, String)>,
+    errors: Vec<String>,
+}
+
+impl Default for Layers {
+    /// The defaults alone.
+    fn default() -> Self {
+        let table: Table = DEFAULTS.parse().expect("the compiled-in defaults are TOML");
+        let values = flat(table).into_iter().map(|(key, value)| (key, (value, "default".to_owned()))).collect();
+        Self { values, errors: Vec::new() }
+    }
+}
+
+impl Layers {
+    /// A file in the shape of the defaults. Fails at once when it cannot be read or is no TOML.
+    pub fn file(&mut self, path: &std::path::Path) -> anyhow::Result<()> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration file {shown}"))?;
+        let table: Table = text.parse().with_context(|| format!("the configuration file {shown} is not TOML"))?;
+        for (key, value) in flat(table) {
+            self.set(&key, value, shown.to_string());
+        }
+        Ok(())
+    }
+
+    /// The variables that mean something here; others are not looked at.
+    pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        let variables: BTreeMap<_, _> = variables.collect();
+        for (name, key) in ALIASES {
+            if let Some(value) = variables.get(name).filter(|value| !value.is_empty()) {
+                self.set_text(key, value, format!("environment {name}"));
+            }
+        }
+        for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+            let key = name[PREFIX.len()..].replace("__", ".").to_ascii_lowercase();
+            self.set_text(&key, value, format!("environment {name}"));
+        }
+    }
+
+    /// A command-line flag.
+    pub fn flag(&mut self, flag: &str, key: &str, value: &str) {
+        self.set_text(key, value, format!("flag {flag}"));
+    }
+
+    /// The options, or every error at once.
+    pub fn finish(mut self) -> anyhow::Result<Config> {
+        if self.errors.is_empty() {
+            self.check_meaning();
+        }
+        if !self.errors.is_empty() {
+            bail!("the configuration is not valid:\n  {}", self.errors.join("\n  "));
+        }
+        let mut sections = Table::new();
+        for (key, (value, _)) in self.values {
+            let (section, name) = key.split_once('.').expect("every default is in a section");
+            let section = sections.entry(section).or_insert_with(|| Table::new().into());
+            section.as_table_mut().expect("a section is a table").insert(name.to_owned(), value);
+        }
+        sections.try_into().context("the configuration is not valid")
+    }
+
+    /// What is in force, a line a key, with its source; secrets are not shown.
+    pub fn describe(&self) -> String {
+        let line = |(key, (value, source)): (&String, &(Value, String))| {
+            let is_empty = value.as_str().is_some_and(str::is_empty);
+            let shown = if SECRETS.contains(&key.as_str()) && !is_empty { "…".to_owned() } else { value.to_string() };
+            format!("{key} = {shown}  # {source}\n")
+        };
+        self.values.iter().map(line).collect()
+    }
+
+    fn set_text(&mut self, key: &str, text: &str, source: String) {
+        let value = match self.values.get(key) {
+            Some((Value::Integer(_), _)) => text.trim().parse().map(Value::Integer).ok(),
+            Some((Value::Array(_), _)) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+            }
+            _ => None,
+        };
+        self.set(key, value.unwrap_or_else(|| Value::String(text.to_owned())), source);
+    }
+
+    fn set(&mut self, key: &str, value: Value, source: String) {
+        let Some((known, _)) = self.values.get(key) else {
+            return self.errors.push(format!("{key}: there is no such key ({source})"));
+        };
+        let least = i64::from(!MAY_BE_ZERO.contains(&key));
+        if !known.same_type(&value) {
+            let (wanted, found) = (known.type_str(), value.type_str());
+            self.errors.push(format!("{key}: wants {}, not {} ({source})", article(wanted), article(found)));
+        } else if value.as_integer().is_some_and(|number| !(least..=LARGEST).contains(&number)) {
+            self.errors.push(format!("{key}: wants a number from {least} to {LARGEST} ({source})"));
+        } else if value.as_array().is_some_and(|items| !items.iter().all(Value::is_str)) {
+            self.errors.push(format!("{key}: wants a list of strings ({source})"));
+        } else {
+            self.values.insert(key.to_owned(), (value, source));
+        }
+    }
+
+    /// What types cannot tell.
+    fn check_meaning(&mut self) {
+        let text = |key: &str| {
+            let (value, source) = &self.values[key];
+            (value.as_str().unwrap_or_default(), source)
+        };
+        let mut errors = Vec::new();
+        let (bind, source) = text("server.bind");
+        if bind.parse::<SocketAddr>().is_err() {
+            errors.push(format!("server.bind: wants an address and a port such as 127.0.0.1:8080, not {bind:?} ({source})"));
+        }
+        let (url, source) = text("upstream.url");
+        if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
+            errors.push(format!("upstream.url: wants a URL that begins with http:// or https:// and ends with /v1 ({source})"));
+        }
+        let (url, source) = text("store.url");
+        if !url.is_empty() && !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.starts_with(scheme)) {
+            errors.push(format!("store.url: wants a URL that begins with postgres:// or sqlite: ({source})"));
+        }
+        self.errors.extend(errors);
+    }
+}
+
+fn article(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+/// `[section] key = value` as `section.key`.
+fn flat(table: Table) -> Vec<(String, Value)> {
+    let mut values = Vec::new();
+    for (section, value) in table {
+        match value {
+            Value::Table(keys) => values.extend(keys.into_iter().map(|(key, value)| (format!("{section}.{key}"), value))),
+            value => values.push((section, value)),
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn the_defaults_are_a_whole_configuration() {
+        let config = Layers::default().finish().expect("valid defaults");
+        assert_eq!(config.server.bind.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.emitter.heartbeat, Duration::from_secs(10));
+        assert_eq!(config.limits.generations_per_user, 8);
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let mut layers = Layers::default();
+        layers.environment(variables(&[
+            ("DATABASE_URL", "sqlite:a"),
+            ("CONTINUO__STORE__URL", "sqlite:b"),
+            ("CONTINUO__SERVER__ALLOWED_HOSTS", "a.example, b.example"),
+            ("CONTINUO__SERVER__BIND", "127.0.0.1:1"),
+            ("HOME", "/"),
+        ]));
+        layers.flag("--bind", "server.bind", "127.0.0.1:2");
+        let config = layers.finish().expect("valid");
+        assert_eq!(config.store.url, "sqlite:b");
+        assert_eq!(config.server.bind.port(), 2);
+        assert_eq!(config.server.allowed_hosts, ["a.example", "b.example"]);
+    }
+
+    #[test]
+    fn all_errors_are_told_at_once_with_key_and_source() {
+        let mut layers = Layers::default();
+        layers.environment(variables(&[
+            ("CONTINUO__LIMITS__EMITTERS", "many"),
+            ("CONTINUO__LIMITS__EMITTER", "5"),
+            ("CONTINUO__DRAIN__GRACE_SECONDS", "-1"),
+        ]));
+        let error = layers.finish().expect_err("three errors").to_string();
+        for part in [
+            "limits.emitters: wants an integer, not a string (environment CONTINUO__LIMITS__EMITTERS)",
+            "limits.emitter: there is no such key (environment CONTINUO__LIMITS__EMITTER)",
+            "drain.grace_seconds: wants a number from 0",
+        ] {
+            assert!(error.contains(part), "{part} is missing in {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_described() {
+        let mut layers = Layers::default();
+        layers.environment(variables(&[("OPENAI_API_KEY", "hush"), ("DATABASE_URL", "postgres://u:hush@h/d")]));
+        let described = layers.describe();
+        assert!(!described.contains("hush"), "{described}");
+        assert!(!format!("{:?}", layers.finish().expect("valid")).contains("hush"));
+    }
+}

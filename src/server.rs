@@ -1,0 +1,263 @@
+//! Builds the program from its options, runs it, and ends it in order.
+
+use crate::{
+    auth::{Auth, login_link},
+    chat::{Chat, ChatOptions, interruption},
+    config::Config,
+    data_dir::{DataDir, LockedDataDir},
+    demo::{self, Demo},
+    emitter::EmitterOptions,
+    model::{User, now},
+    problem,
+    registry::{Registry, RegistryOptions},
+    routes::{RouteOptions, routes},
+    store::{self, Store, StoreOptions},
+    telemetry::Spans,
+    upstream::{Secret, Upstream, UpstreamOptions},
+};
+use actix_web::{
+    App, HttpServer,
+    dev::Server as HttpServerFuture,
+    middleware::from_fn,
+    rt::net::TcpStream,
+    web::Data,
+};
+use anyhow::Context as _;
+use socket2::{SockRef, TcpKeepalive};
+use std::{
+    any::Any,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+use tracing_actix_web::TracingLogger;
+
+/// The name of the account that the first start creates.
+pub const OWNER: &str = "owner";
+/// Unacknowledged data, or a closed window, for so long ends a connection. With a heartbeat every 10 s a dead peer is gone in 25 s.
+const PEER_TIMEOUT: Duration = Duration::from_secs(15);
+/// A slow reader holds at most this much of the kernel's memory, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+/// How often ended logs are let go.
+const RELEASE_EVERY: Duration = Duration::from_secs(5);
+/// How long, and how often looked at, receipts of idempotency keys are kept.
+const RECEIPTS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const RECEIPTS_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Opens the store that the options name: their URL, else SQLite in the data directory.
+pub async fn open_store(config: &Config, data_dir: &DataDir) -> anyhow::Result<Arc<dyn Store>> {
+    let url = if config.store.url.is_empty() { data_dir.sqlite_url() } else { config.store.url.clone() };
+    let options = StoreOptions { connections: config.store.connections, acquire: config.store.acquire };
+    Ok(store::open(&url, &options).await?)
+}
+
+/// A server that listens but does not serve yet.
+pub struct Server {
+    pub address: SocketAddr,
+    pub chat: Arc<Chat>,
+    pub owner: User,
+    http: HttpServerFuture,
+    demo: Option<Demo>,
+    drain_grace: Duration,
+    data_dir: LockedDataDir,
+}
+
+/// How a running server is ended: once to drain, once more to hurry.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    pub drain: CancellationToken,
+    pub hurry: CancellationToken,
+}
+
+/// Opens everything and listens.
+pub async fn build(config: Config) -> anyhow::Result<Server> {
+    raise_descriptor_limit();
+    let data_dir = DataDir::open(&config.server.data_dir)?;
+    let shared_dir = data_dir.clone();
+    let data_dir = data_dir.lock()?;
+    let node = data_dir.node()?;
+    let store = open_store(&config, &shared_dir).await?;
+    let owner = store.ensure_owner(OWNER).await.context("cannot create the first account")?;
+    let left_over = store.interrupt_left_over(node, &interruption()).await.context("cannot recover what was running")?;
+    if !left_over.is_empty() {
+        tracing::warn!(count = left_over.len(), "answers that were running when the server last ended are interrupted");
+    }
+    let listener = listen(config.server.bind)?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    data_dir.set_origin(&origin(address))?;
+
+    let demo = match config.upstream.url.is_empty() {
+        true => Some(demo::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).context("cannot start the demo model")?),
+        false => None,
+    };
+    let upstream = upstream_options(&config, demo.as_ref());
+    let registry = Registry::new(RegistryOptions {
+        emitters: config.limits.emitters,
+        emitters_per_user: config.limits.emitters_per_user,
+        generations: config.limits.generations,
+        generations_per_user: config.limits.generations_per_user,
+        retain: config.log.retain,
+        retain_bytes: config.log.retain_bytes,
+        log_bytes: config.log.bytes,
+    });
+    let chat_options = ChatOptions {
+        node,
+        model: Some(config.upstream.model.clone()).filter(|model| !model.is_empty()),
+        context_bytes: config.limits.context_bytes,
+        answer_bytes: config.limits.answer_bytes,
+        store_patience: config.store.patience,
+    };
+    let chat = Chat::new(chat_options, registry, store.clone());
+    let auth = Data::new(Auth {
+        store,
+        cookie_name: format!("continuo_{}", address.port()),
+        login_lifetime: config.auth.login,
+        allowed_hosts: config.server.allowed_hosts.clone(),
+        bound_to: address,
+    });
+    let options = Data::new(route_options(&config));
+    let (chat_data, node) = (Data::from(chat.clone()), Data::new(node));
+    let mut http = HttpServer::new(move || {
+        App::new()
+            .app_data(chat_data.clone())
+            .app_data(auth.clone())
+            .app_data(options.clone())
+            .app_data(node.clone())
+            // One for each worker: `awc` clients do not move between threads.
+            .app_data(Data::new(Upstream::new(&upstream)))
+            .configure(routes)
+            .wrap(from_fn(crate::auth::walls))
+            .wrap(from_fn(problem::edge))
+            .wrap(TracingLogger::<Spans>::new())
+    })
+    .on_connect(prepare_socket)
+    // Or an idle emitter would outlive its client for ever.
+    .h1_allow_half_closed(false)
+    // Or kept-alive streams would stall for 40 ms.
+    .tcp_nodelay(true)
+    .disable_signals()
+    .shutdown_timeout(2);
+    if config.server.workers > 0 {
+        http = http.workers(config.server.workers);
+    }
+    let http = http.listen(listener).context("cannot listen")?.run();
+    Ok(Server { address, chat, owner, http, demo, drain_grace: config.drain.grace, data_dir })
+}
+
+impl Server {
+    /// `http://ADDRESS`, with an address that a browser on this machine can use.
+    pub fn origin(&self) -> String {
+        origin(self.address)
+    }
+
+    /// A fresh one-time link for the owner.
+    pub async fn login_link(&self) -> anyhow::Result<String> {
+        Ok(login_link(&*self.chat.store, self.owner.id, &self.origin()).await?)
+    }
+
+    /// Serves until `shutdown`, then drains: answers first, emitters next, HTTP last.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self { chat, http, demo, drain_grace, data_dir, .. } = self;
+        let handle = http.handle();
+        let orderly_end = async {
+            tokio::select! {
+                () = shutdown.drain.cancelled() => {}
+                () = keep_house(&chat) => {}
+            }
+            tracing::info!(running = chat.registry.running().len(), "draining");
+            chat.drain(drain_grace, shutdown.hurry.cancelled()).await;
+            handle.stop(true).await;
+        };
+        let demo_model = async {
+            match demo {
+                Some(demo) => demo.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (served, ()) = tokio::select! {
+            both = async { tokio::join!(http, orderly_end) } => both,
+            ended = demo_model => return ended.context("the demo model failed"),
+        };
+        chat.store.close().await;
+        drop(data_dir);
+        tracing::info!("ended");
+        served.context("the HTTP server failed")
+    }
+}
+
+/// Lets go of what has been kept long enough. Never ends.
+async fn keep_house(chat: &Chat) {
+    let mut release = tokio::time::interval(RELEASE_EVERY);
+    let mut forget = tokio::time::interval(RECEIPTS_EVERY);
+    loop {
+        tokio::select! {
+            _ = release.tick() => chat.registry.release_ended(),
+            _ = forget.tick() => {
+                if let Err(error) = chat.store.forget_receipts(now() - RECEIPTS_KEPT).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys stay a while longer");
+                }
+            }
+        }
+    }
+}
+
+fn listen(bind: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(bind)
+        .with_context(|| format!("cannot listen on {bind}; choose another address with --bind, or port 0 for a free one"))
+}
+
+/// `0.0.0.0` is where a server listens, not where a browser goes.
+pub fn origin(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+fn upstream_options(config: &Config, demo: Option<&Demo>) -> UpstreamOptions {
+    let upstream = &config.upstream;
+    UpstreamOptions {
+        base_url: demo.map_or_else(|| upstream.url.trim_end_matches('/').to_owned(), Demo::base_url),
+        // A key is for the server it was given for.
+        api_key: Some(upstream.api_key.clone()).filter(|key| !key.is_empty() && demo.is_none()).map(Secret),
+        connect: upstream.connect,
+        first_byte: upstream.first_byte,
+        silence: upstream.silence,
+        total: upstream.total,
+        event_bytes: config.limits.event_bytes,
+    }
+}
+
+fn route_options(config: &Config) -> RouteOptions {
+    RouteOptions {
+        emitter: EmitterOptions {
+            heartbeat: config.emitter.heartbeat,
+            lifetime: config.emitter.lifetime,
+            retry: config.emitter.retry,
+        },
+        body_bytes: config.limits.body_bytes,
+        message_bytes: config.limits.message_bytes,
+        poll: config.emitter.poll,
+    }
+}
+
+/// What makes a dead or stuck peer's connection end by itself.
+fn prepare_socket(connection: &dyn Any, _: &mut actix_web::dev::Extensions) {
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(PEER_TIMEOUT).with_interval(Duration::from_secs(5));
+    // A refused option leaves a connection that ends later, not one that does not work.
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(PEER_TIMEOUT));
+    let _ = socket.set_send_buffer_size(SEND_BUFFER);
+}
+
+/// Each connection is a descriptor; the usual soft limit is 1,024.
+fn raise_descriptor_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the limit of open files stays as it is");
+    }
+}
