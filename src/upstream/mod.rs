@@ -3,6 +3,21 @@
 //! The only module that names `awc`. It turns bytes into [`Step`]s and every way to fail into an [`UpstreamError`]; what to do with
 //! either is `chat`'s business. `awc::Client` is `!Send`, so each worker has an [`Upstream`] of its own.
 
+mod body;
+mod chunk;
+mod client;
+mod completion;
+mod connect;
+mod deadline;
+mod failure;
+mod response;
+mod sse;
+mod tool_calls;
+mod usage;
+
+pub use client::Upstream;
+pub use completion::Completion;
+
 use crate::model::{Role, Sampling, ToolCallFragment, Usage};
 use serde::Serialize;
 use std::time::Duration;
@@ -13,7 +28,7 @@ pub struct UpstreamOptions {
     /// Includes `/v1`, without a slash at the end.
     pub base_url: String,
     pub api_key: Option<Secret>,
-    /// To open a connection, name look-up and TLS included.
+    /// To open a connection, name look-up included; and as much again for TLS.
     pub connect: Duration,
     /// From the request to the response head, and from there to the first byte of the body.
     pub first_byte: Duration,
@@ -70,6 +85,17 @@ pub enum Delta {
     Model(String),
 }
 
+/// Adds `delta` to `deltas`, as a part of the last one where it carries it on.
+fn push(deltas: &mut Vec<Delta>, delta: Delta) {
+    match (deltas.last_mut(), delta) {
+        (_, Delta::Text(more) | Delta::Reasoning(more)) if more.is_empty() => {}
+        (Some(Delta::Text(text)), Delta::Text(more))
+        | (Some(Delta::Reasoning(text)), Delta::Reasoning(more)) => text.push_str(&more),
+        (Some(Delta::ToolCalls(calls)), Delta::ToolCalls(more)) => calls.extend(more),
+        (_, delta) => deltas.push(delta),
+    }
+}
+
 /// A whole answer, of a completion that was not streamed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -83,7 +109,7 @@ pub struct Answer {
 pub struct UpstreamError {
     pub kind: Failure,
     pub message: String,
-    /// The upstream's HTTP status, when it refused.
+    /// The upstream's HTTP status when it refused, or the one that a reported error names.
     pub status: Option<u16>,
     /// When it asked to be left alone for a while.
     pub retry_after: Option<Duration>,

@@ -1,0 +1,151 @@
+//! The body of an answer, whatever it turns out to be: an event stream or one JSON text, and how it ended.
+//!
+//! No network here: bytes go in, deltas and the ending come out.
+
+use super::{
+    Delta, Failure, Step, UpstreamError,
+    chunk::{ChunkReader, Verdict},
+    sse::EventDecoder,
+};
+
+/// How an answer ended: `Step::End` or an error.
+pub(super) type Ending = Result<Step, UpstreamError>;
+
+/// Reads one body. After an [`Ending`] came out it must not be fed again.
+pub(super) struct BodyReader {
+    limit: usize,
+    shape: Shape,
+    chunks: ChunkReader,
+}
+
+/// Content types are not to be trusted: event streams come as `text/plain`, errors as `text/event-stream`.
+enum Shape {
+    /// Nothing but blanks so far.
+    Unknown,
+    Events(EventDecoder),
+    Whole(Vec<u8>),
+    /// A web page, which nobody wants to read on.
+    Page,
+}
+
+impl BodyReader {
+    /// `limit` in bytes, of an event and of a body that is one JSON text.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            shape: Shape::Unknown,
+            chunks: ChunkReader::default(),
+        }
+    }
+
+    /// Adds what `bytes` say to `deltas`.
+    pub fn read(&mut self, mut bytes: &[u8], deltas: &mut Vec<Delta>) -> Option<Ending> {
+        if let Shape::Unknown = self.shape {
+            // Blank lines, and a byte order mark in either shape, say nothing.
+            let blank = |byte: &u8| b" \t\r\n\xef\xbb\xbf".contains(byte);
+            let start = bytes.iter().position(|byte| !blank(byte))?;
+            bytes = &bytes[start..];
+            self.shape = match bytes[0] {
+                b'{' | b'[' => Shape::Whole(Vec::new()),
+                b'<' => Shape::Page,
+                _ => Shape::Events(EventDecoder::new(self.limit)),
+            };
+        }
+        match &mut self.shape {
+            Shape::Unknown => None,
+            Shape::Page => Some(Err(UpstreamError::new(
+                Failure::Unreadable,
+                "the upstream answered with a web page; check that its base URL ends in /v1",
+            ))),
+            Shape::Whole(body) if body.len() + bytes.len() > self.limit => {
+                Some(Err(too_large("answer", self.limit)))
+            }
+            Shape::Whole(body) => {
+                body.extend_from_slice(bytes);
+                None
+            }
+            Shape::Events(events) => loop {
+                let verdict = match events.next(&mut bytes) {
+                    Ok(Some(event)) => self.chunks.read(event.data, event.is_error, deltas),
+                    Ok(None) => return None,
+                    Err(_) => Verdict::Failed(too_large("event", self.limit)),
+                };
+                if let Some(ending) = ending(verdict, &self.chunks) {
+                    return Some(ending);
+                }
+            },
+        }
+    }
+
+    /// The body ended.
+    pub fn end(&mut self, deltas: &mut Vec<Delta>) -> Ending {
+        let verdict = match &mut self.shape {
+            Shape::Unknown | Shape::Page => Verdict::Failed(UpstreamError::new(
+                Failure::Unreadable,
+                "the upstream sent an empty answer",
+            )),
+            Shape::Whole(body) => self.chunks.read_whole(body, deltas),
+            Shape::Events(events) => {
+                let last = match events.finish() {
+                    Some(event) => self.chunks.read_last(event.data, event.is_error, deltas),
+                    None => Verdict::GoOn,
+                };
+                match last {
+                    Verdict::GoOn if !events.is_recognized() => {
+                        Verdict::Failed(UpstreamError::new(
+                            Failure::Unreadable,
+                            "the upstream's answer is neither an event stream nor JSON",
+                        ))
+                    }
+                    Verdict::GoOn => {
+                        return self.break_off(UpstreamError::new(
+                            Failure::Truncated,
+                            "the upstream closed the connection before the answer was done",
+                        ));
+                    }
+                    verdict => verdict,
+                }
+            }
+        };
+        ending(verdict, &self.chunks).unwrap_or_else(|| Ok(end(&self.chunks)))
+    }
+
+    /// Reading cannot go on, for the reason that `error` gives. After a finish reason nothing was lost.
+    pub fn break_off(&mut self, error: UpstreamError) -> Ending {
+        match self.chunks.finish_reason() {
+            Some(_) => Ok(end(&self.chunks)),
+            None => Err(error),
+        }
+    }
+
+    /// Hands out what waited for more; called once, before the ending is told.
+    pub fn finish(&mut self, deltas: &mut Vec<Delta>) {
+        self.chunks.finish(deltas);
+    }
+
+    /// How many events, or parts of them, could not be read.
+    pub fn skipped(&self) -> u64 {
+        self.chunks.skipped()
+    }
+}
+
+fn ending(verdict: Verdict, chunks: &ChunkReader) -> Option<Ending> {
+    match verdict {
+        Verdict::GoOn => None,
+        Verdict::Done => Some(Ok(end(chunks))),
+        Verdict::Failed(error) => Some(Err(error)),
+    }
+}
+
+fn end(chunks: &ChunkReader) -> Step {
+    Step::End {
+        finish_reason: chunks.finish_reason().map(str::to_owned),
+    }
+}
+
+fn too_large(what: &str, limit: usize) -> UpstreamError {
+    UpstreamError::new(
+        Failure::TooLarge,
+        format!("the upstream sent an {what} of more than {limit} bytes"),
+    )
+}

@@ -1,0 +1,224 @@
+//! Requests to the model server: what they say, and how long their answers may take to begin.
+
+use super::{
+    Answer, ChatRequest, Failure, Step, UpstreamError, UpstreamOptions,
+    completion::Completion,
+    connect::{self, NewConnections},
+    deadline::{Deadline, SHORT},
+    push, response,
+};
+use awc::{
+    Client, ClientRequest, ClientResponse,
+    error::SendRequestError,
+    http::{
+        Method, Uri,
+        header::{self, HeaderValue},
+    },
+};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use std::rc::Rc;
+use tokio::time::timeout_at;
+
+/// A worker's way to the model server. Cheap to clone; the clones share their kept-alive connections.
+///
+/// Its futures must run on the worker that made it, within a `LocalSet`.
+#[derive(Clone)]
+pub struct Upstream {
+    inner: Rc<Inner>,
+}
+
+pub(super) struct Inner {
+    client: Client,
+    new_connections: NewConnections,
+    pub options: UpstreamOptions,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    request: &'a ChatRequest,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl Upstream {
+    pub fn new(options: &UpstreamOptions) -> Self {
+        let (client, new_connections) = connect::client(options);
+        let inner = Inner {
+            client,
+            new_connections,
+            options: options.clone(),
+        };
+        Self {
+            inner: Rc::new(inner),
+        }
+    }
+
+    /// Asks for a streamed answer; resolves when its head has arrived. Dropping the future closes the socket.
+    pub async fn stream(&self, request: &ChatRequest) -> Result<Completion, UpstreamError> {
+        let stream_options = Some(StreamOptions {
+            include_usage: true,
+        });
+        self.post(&Body {
+            request,
+            stream: true,
+            stream_options,
+        })
+        .await
+    }
+
+    /// Asks for a whole answer and waits for it. Dropping the future closes the socket.
+    pub async fn complete(&self, request: &ChatRequest) -> Result<Answer, UpstreamError> {
+        let body = Body {
+            request,
+            stream: false,
+            stream_options: None,
+        };
+        let mut completion = self.post(&body).await?;
+        let mut deltas = Vec::new();
+        loop {
+            match completion.next().await? {
+                Step::Deltas(more) => more.into_iter().for_each(|delta| push(&mut deltas, delta)),
+                Step::End { finish_reason } => {
+                    return Ok(Answer {
+                        deltas,
+                        finish_reason,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The ids of the models that the upstream offers, in its order.
+    pub async fn models(&self) -> Result<Vec<String>, UpstreamError> {
+        let inner = &self.inner;
+        let models = async {
+            let patience = Deadline::new(inner.options.first_byte.min(SHORT), Failure::Late);
+            let response = inner
+                .send(&Method::GET, "models", &Bytes::new(), patience)
+                .await?;
+            let mut body = response::accept(response, &inner.options).await?;
+            let bytes = response::collect(&mut body, inner.options.event_bytes, patience).await?;
+            model_ids(&bytes).ok_or_else(|| {
+                UpstreamError::new(
+                    Failure::Unreadable,
+                    "the upstream's list of models is unreadable",
+                )
+            })
+        };
+        models.await.map_err(|error| inner.clean(error))
+    }
+
+    async fn post(&self, body: &Body<'_>) -> Result<Completion, UpstreamError> {
+        let options = &self.inner.options;
+        let total = Deadline::new(options.total, Failure::TooLong);
+        let first_byte = Deadline::new(options.first_byte, Failure::Late).or_earlier(total);
+        let head = async {
+            let body = serde_json::to_vec(body).map_err(|error| {
+                UpstreamError::new(
+                    Failure::Unreadable,
+                    format!("cannot write the request: {error}"),
+                )
+            })?;
+            let path = "chat/completions";
+            let response = self
+                .inner
+                .send(&Method::POST, path, &body.into(), first_byte)
+                .await?;
+            response::accept(response, options).await
+        };
+        let response = head.await.map_err(|error| self.inner.clean(error))?;
+        Ok(Completion::new(self.inner.clone(), response, total))
+    }
+}
+
+impl Inner {
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &Bytes,
+        deadline: Deadline,
+    ) -> Result<ClientResponse, UpstreamError> {
+        let sent = async {
+            let (result, reused) = self.try_once(method, path, body).await?;
+            match result {
+                // A kept-alive connection may die at the very moment in which it is used again; a new one deserves a try.
+                Err(error) if reused && connect::is_dead(&error) => {
+                    self.try_once(method, path, body).await?.0
+                }
+                result => result,
+            }
+            .map_err(|error| connect::failure(&error, &self.options))
+        };
+        match timeout_at(deadline.at, sent).await {
+            Ok(result) => result,
+            Err(_) => Err(deadline.error()),
+        }
+    }
+
+    /// The response, and whether a kept-alive connection was used.
+    async fn try_once(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &Bytes,
+    ) -> Result<(Result<ClientResponse, SendRequestError>, bool), UpstreamError> {
+        let mut sending = self.request(method, path)?.send_body(body.clone());
+        let (result, connected) = self.new_connections.watch(&mut sending).await;
+        Ok((result, !connected))
+    }
+
+    fn request(&self, method: &Method, path: &str) -> Result<ClientRequest, UpstreamError> {
+        let unusable = |what: &str| UpstreamError::new(Failure::Unreachable, what);
+        let base = self.options.base_url.trim_end_matches('/');
+        let url = format!("{base}/{path}");
+        // awc panics at some addresses that its own check lets through.
+        let valid = url.parse::<Uri>().is_ok_and(|url| {
+            matches!(url.scheme_str(), Some("http" | "https"))
+                && url.host().is_some_and(|host| !host.is_empty())
+        });
+        if !valid {
+            return Err(unusable(
+                "the base URL of the upstream is not an http or https address",
+            ));
+        }
+        let mut request = self.client.request(method.clone(), url);
+        if *method == Method::POST {
+            request = request.content_type("application/json");
+        }
+        let Some(key) = self
+            .options
+            .api_key
+            .as_ref()
+            .filter(|key| !key.0.is_empty())
+        else {
+            return Ok(request);
+        };
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.0)).map_err(|_| {
+            unusable("the API key of the upstream has characters that no header may carry")
+        })?;
+        bearer.set_sensitive(true);
+        Ok(request.insert_header((header::AUTHORIZATION, bearer)))
+    }
+
+    pub fn clean(&self, error: UpstreamError) -> UpstreamError {
+        error.cleaned(self.options.api_key.as_ref())
+    }
+}
+
+/// `{"data": [{"id"}]}`, or a bare list of the same.
+fn model_ids(json: &[u8]) -> Option<Vec<String>> {
+    let list: Value = serde_json::from_slice(json).ok()?;
+    let models = list.get("data").unwrap_or(&list).as_array()?;
+    let id = |model: &Value| model.get("id")?.as_str().map(str::to_owned);
+    Some(models.iter().filter_map(id).collect())
+}

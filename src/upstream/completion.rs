@@ -1,0 +1,110 @@
+//! An answer that is being read: one step a read, each with its deadline.
+
+use super::{
+    Delta, Failure, Step, UpstreamError,
+    body::{BodyReader, Ending},
+    client::Inner,
+    deadline::Deadline,
+    response,
+};
+use awc::ClientResponse;
+use futures_util::{FutureExt, StreamExt};
+use std::rc::Rc;
+use tokio::time::timeout_at;
+
+/// An answer that is being read. Dropping it closes the socket at once.
+pub struct Completion {
+    inner: Rc<Inner>,
+    /// `None` once the ending is known: the socket is closed, or kept alive for another request.
+    response: Option<ClientResponse>,
+    reader: BodyReader,
+    total: Deadline,
+    is_started: bool,
+    warned: bool,
+    /// What the next call tells, when the last read brought deltas too.
+    ending: Option<Ending>,
+}
+
+impl Completion {
+    pub(super) fn new(inner: Rc<Inner>, response: ClientResponse, total: Deadline) -> Self {
+        let reader = BodyReader::new(inner.options.event_bytes);
+        Self {
+            inner,
+            response: Some(response),
+            reader,
+            total,
+            is_started: false,
+            warned: false,
+            ending: None,
+        }
+    }
+
+    /// What the next read brought. After `Step::End` or an error it must not be called again.
+    ///
+    /// Cancel safe: a future that is dropped before it resolves has taken nothing.
+    pub async fn next(&mut self) -> Result<Step, UpstreamError> {
+        let mut deltas = Vec::new();
+        if self.ending.is_none() {
+            self.ending = self.read(&mut deltas).await;
+            if self.ending.is_some() {
+                self.reader.finish(&mut deltas);
+                self.release();
+            }
+            self.warn_once();
+        }
+        match self.ending.take() {
+            Some(ending) if deltas.is_empty() => ending.map_err(|error| self.inner.clean(error)),
+            ending => {
+                self.ending = ending;
+                Ok(Step::Deltas(deltas))
+            }
+        }
+    }
+
+    /// How many events, or parts of them, were unreadable and left out so far.
+    pub fn skipped(&self) -> u64 {
+        self.reader.skipped()
+    }
+
+    async fn read(&mut self, deltas: &mut Vec<Delta>) -> Option<Ending> {
+        let options = &self.inner.options;
+        let patience = match self.is_started {
+            false => Deadline::new(options.first_byte, Failure::Late),
+            true => Deadline::new(options.silence, Failure::Silent),
+        };
+        let patience = patience.or_earlier(self.total);
+        let Some(response) = &mut self.response else {
+            return Some(Err(UpstreamError::new(
+                Failure::Truncated,
+                "the answer has ended",
+            )));
+        };
+        match timeout_at(patience.at, response.next()).await {
+            Ok(Some(Ok(bytes))) => {
+                self.is_started = true;
+                self.reader.read(&bytes, deltas)
+            }
+            Ok(None) => Some(self.reader.end(deltas)),
+            Ok(Some(Err(error))) => Some(self.reader.break_off(response::broken(&error))),
+            Err(_) => Some(self.reader.break_off(patience.error())),
+        }
+    }
+
+    /// Lets go of the connection: kept alive when the end of the body is already here, as it is after most `[DONE]`s, else closed.
+    fn release(&mut self) {
+        if let Some(mut response) = self.response.take()
+            && matches!(self.ending, Some(Ok(_)))
+        {
+            let _ = response.next().now_or_never();
+        }
+    }
+
+    fn warn_once(&mut self) {
+        if self.skipped() > 0 && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                upstream.skipped = self.skipped(),
+                "left out what the upstream sent in an unreadable event"
+            );
+        }
+    }
+}
