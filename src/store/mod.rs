@@ -14,8 +14,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+mod accounts;
+mod conversations;
+mod open;
+mod rows;
+mod search;
+mod sql;
+mod turns;
+
+pub use open::{OpenError, StoreOptions, open};
+
 /// Everything the program keeps.
-pub trait Store: Accounts + Conversations + Turns + Send + Sync {}
+#[async_trait]
+pub trait Store: Accounts + Conversations + Turns + Send + Sync {
+    /// Waits for calls under way, then closes every connection; later calls fail as unavailable. SQLite writes its log back into
+    /// the file here.
+    async fn close(&self) {}
+}
 
 /// Why the store did not do it. "Not there" is no error: look-ups return `Option`.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +63,8 @@ impl std::fmt::Display for Credential {
 
 #[async_trait]
 pub trait Accounts {
-    /// The first operator, created with `name` when there is no user at all. Safe when several processes start at once.
+    /// The first operator who is not disabled, else the first; created with `name` when there is none. Safe when several processes
+    /// start at once. Fails when there is none and the name is taken: nobody is made an operator unasked.
     async fn ensure_owner(&self, name: &str) -> Result<User, StoreError>;
     /// `None` when the name is taken.
     async fn add_user(&self, name: &str, operator: bool) -> Result<Option<User>, StoreError>;

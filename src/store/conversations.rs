@@ -1,0 +1,237 @@
+//! Conversations: create, list, search, read, change, delete.
+
+use super::{
+    Changed, ConversationChange, Conversations, Deleted, Effect, ListQuery, Listed,
+    NewConversation, Once, Receipt, StoreError,
+    rows::{ConversationRow, ListedRow, MessageRow, conversation_columns, message_columns},
+    search,
+    sql::{Sql, Time, execute, on},
+    turns::claim,
+};
+use crate::model::{Conversation, ConversationId, GenerationId, Message, UserId, now};
+use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+const READ: &str = concat!(
+    "SELECT ",
+    conversation_columns!(),
+    " FROM conversations WHERE owner_id = $1 AND id = $2"
+);
+
+#[async_trait]
+impl Conversations for Sql {
+    async fn create_conversation(
+        &self,
+        owner: UserId,
+        new: &NewConversation,
+        once: Option<(&Once, &Receipt)>,
+    ) -> Result<Effect<Conversation>, StoreError> {
+        const SQL: &str = concat!(
+            "INSERT INTO conversations (id, owner_id, title, folded, model, system, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $7) RETURNING ",
+            conversation_columns!()
+        );
+        let mut tx = self.begin().await?;
+        if let Some(before) = claim(&mut tx, owner, once).await? {
+            tx.rollback().await?;
+            return Ok(before);
+        }
+        let row = on!(tx.on(), c => sqlx::query_as::<_, ConversationRow>(SQL)
+            .bind(new.id.0)
+            .bind(owner.0)
+            .bind(&new.title)
+            .bind(search::folded(&new.title))
+            .bind(new.model.as_deref())
+            .bind(new.system.as_deref())
+            .bind(Time(now()))
+            .fetch_one(c))?;
+        tx.commit().await?;
+        Ok(Effect::Done(row.into()))
+    }
+
+    async fn list_conversations(
+        &self,
+        owner: UserId,
+        query: &ListQuery,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let words = query.text.as_deref().map_or_else(Vec::new, search::words);
+        let patterns: Vec<String> = words.iter().map(|word| search::pattern(word)).collect();
+        let (time, id) = query.after.map_or((Time::LAST, Uuid::max()), |after| {
+            (Time(after.updated_at), after.id.0)
+        });
+        let sql = list_sql(patterns.len());
+        let rows = on!(&self.read, c => {
+            let mut query = sqlx::query_as::<_, ListedRow>(AssertSqlSafe(sql))
+                .bind(owner.0)
+                .bind(time)
+                .bind(id)
+                .bind(i64::from(query.limit.max(1)));
+            for pattern in &patterns {
+                query = query.bind(pattern);
+            }
+            query.fetch_all(c)
+        })?;
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                // Not in a message, so in the title.
+                let text = row.hit.as_deref().unwrap_or(&row.conversation.title);
+                let snippet = (!words.is_empty()).then(|| search::snippet(text, &words));
+                Listed {
+                    snippet,
+                    conversation: row.conversation.into(),
+                }
+            })
+            .collect())
+    }
+
+    async fn conversation(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+    ) -> Result<Option<(Conversation, Vec<Message>)>, StoreError> {
+        const MESSAGES: &str = concat!(
+            "SELECT ",
+            message_columns!(),
+            " FROM messages m WHERE m.conversation_id = $1 ORDER BY m.position"
+        );
+        // In this order the head is among the messages, whatever is stored in between.
+        let row = on!(&self.read, c => sqlx::query_as::<_, ConversationRow>(READ)
+            .bind(owner.0).bind(id.0).fetch_optional(c))?;
+        let Some(row) = row else { return Ok(None) };
+        let messages = on!(&self.read, c => sqlx::query_as::<_, MessageRow>(MESSAGES)
+            .bind(id.0).fetch_all(c))?;
+        let messages = messages.into_iter().map(Message::try_from);
+        Ok(Some((row.into(), messages.collect::<Result<_, _>>()?)))
+    }
+
+    async fn change_conversation(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+        change: &ConversationChange,
+        if_version: Option<i64>,
+    ) -> Result<Changed, StoreError> {
+        const SQL: &str = concat!(
+            "UPDATE conversations SET title = COALESCE($3, title), folded = COALESCE($4, folded),
+                pinned = COALESCE($5, pinned), archived = COALESCE($6, archived),
+                model = CASE WHEN $7 THEN $8 ELSE model END,
+                system = CASE WHEN $9 THEN $10 ELSE system END,
+                version = version + 1, updated_at = $11
+             WHERE owner_id = $1 AND id = $2 AND version = COALESCE($12, version) RETURNING ",
+            conversation_columns!()
+        );
+        if !change.is_empty() {
+            let changed = on!(&self.write, c => sqlx::query_as::<_, ConversationRow>(SQL)
+                .bind(owner.0)
+                .bind(id.0)
+                .bind(change.title.as_deref())
+                .bind(change.title.as_deref().map(search::folded))
+                .bind(change.pinned)
+                .bind(change.archived)
+                .bind(change.model.is_some())
+                .bind(change.model.as_ref().and_then(Option::as_deref))
+                .bind(change.system.is_some())
+                .bind(change.system.as_ref().and_then(Option::as_deref))
+                .bind(Time(now()))
+                .bind(if_version)
+                .fetch_optional(c))?;
+            if let Some(row) = changed {
+                return Ok(Changed::Done(row.into()));
+            }
+        }
+        let present = on!(&self.write, c => sqlx::query_as::<_, ConversationRow>(READ)
+            .bind(owner.0).bind(id.0).fetch_optional(c))?;
+        let Some(row) = present else {
+            return Ok(Changed::NotFound);
+        };
+        let present = Conversation::from(row);
+        if change.is_empty() && if_version.is_none_or(|version| version == present.version) {
+            return Ok(Changed::Done(present));
+        }
+        Ok(Changed::VersionIs(present.version))
+    }
+
+    async fn delete_conversation(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+    ) -> Result<Deleted, StoreError> {
+        // Changes nothing but holds the row, so that no turn begins in between (SQLite knows no FOR UPDATE).
+        const LOCK: &str =
+            "UPDATE conversations SET version = version WHERE owner_id = $1 AND id = $2";
+        const RUNNING: &str = "SELECT id FROM generations
+            WHERE conversation_id = $1 AND status = 'running' ORDER BY id";
+        const DELETE: &str = "DELETE FROM conversations WHERE id = $1";
+        let mut tx = self.begin().await?;
+        if execute!(tx.on(), sqlx::query(LOCK).bind(owner.0).bind(id.0))? == 0 {
+            tx.rollback().await?;
+            return Ok(Deleted::NotFound);
+        }
+        let running =
+            on!(tx.on(), c => sqlx::query_scalar::<_, Uuid>(RUNNING).bind(id.0).fetch_all(c))?;
+        if !running.is_empty() {
+            tx.rollback().await?;
+            let running = running.into_iter().map(GenerationId).collect();
+            return Ok(Deleted::Running(running));
+        }
+        execute!(tx.on(), sqlx::query(DELETE).bind(id.0))?;
+        tx.commit().await?;
+        Ok(Deleted::Done)
+    }
+}
+
+impl ConversationChange {
+    /// True when nothing is asked.
+    fn is_empty(&self) -> bool {
+        let Self {
+            title,
+            pinned,
+            archived,
+            model,
+            system,
+        } = self;
+        title.is_none()
+            && pinned.is_none()
+            && archived.is_none()
+            && model.is_none()
+            && system.is_none()
+    }
+}
+
+/// A page of conversations in which each of `words` patterns, bound from `$5` on, is found. What was found is read for the rows of
+/// the page only.
+fn list_sql(words: usize) -> String {
+    let patterns: Vec<String> = (5..5 + words)
+        .map(|n| format!("LIKE ${n} ESCAPE '\\'"))
+        .collect();
+    let filter: String = patterns
+        .iter()
+        .map(|like| {
+            format!(
+                " AND (folded {like} OR EXISTS
+                   (SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.folded {like}))"
+            )
+        })
+        .collect();
+    let hit = if patterns.is_empty() {
+        "CAST(NULL AS text)".to_owned()
+    } else {
+        let any: Vec<String> = patterns
+            .iter()
+            .map(|like| format!("m.folded {like}"))
+            .collect();
+        format!(
+            "(SELECT m.content FROM messages m WHERE m.conversation_id = page.id AND ({}) ORDER BY m.position LIMIT 1)",
+            any.join(" OR ")
+        )
+    };
+    let columns = conversation_columns!();
+    format!(
+        "SELECT {columns}, {hit} AS hit FROM
+           (SELECT {columns} FROM conversations c WHERE owner_id = $1 AND (updated_at, id) < ($2, $3){filter}
+            ORDER BY updated_at DESC, id DESC LIMIT $4) page
+         ORDER BY updated_at DESC, id DESC"
+    )
+}
