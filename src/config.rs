@@ -12,12 +12,20 @@ use toml::{Table, Value};
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 const PREFIX: &str = "CONTINUO__";
 /// The names that other programs of this field use.
-const ALIASES: [(&str, &str); 3] =
-    [("DATABASE_URL", "store.url"), ("OPENAI_BASE_URL", "upstream.url"), ("OPENAI_API_KEY", "upstream.api_key")];
+const ALIASES: [(&str, &str); 3] = [
+    ("DATABASE_URL", "store.url"),
+    ("OPENAI_BASE_URL", "upstream.url"),
+    ("OPENAI_API_KEY", "upstream.api_key"),
+];
 /// Never printed.
 const SECRETS: [&str; 2] = ["upstream.api_key", "store.url"];
 /// Numbers that may be zero; all others are at least 1.
-const MAY_BE_ZERO: [&str; 4] = ["server.workers", "log.retain_seconds", "log.retain_bytes", "drain.grace_seconds"];
+const MAY_BE_ZERO: [&str; 4] = [
+    "server.workers",
+    "log.retain_seconds",
+    "log.retain_bytes",
+    "drain.grace_seconds",
+];
 /// No number makes sense beyond this, and sums of a few stay far from overflow.
 const LARGEST: i64 = 1 << 48;
 
@@ -114,13 +122,17 @@ pub struct Auth {
 // Their URL and key may hold a password.
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Store").field("connections", &self.connections).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Upstream").field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("Upstream")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,8 +159,14 @@ impl Default for Layers {
     /// The defaults alone.
     fn default() -> Self {
         let table: Table = DEFAULTS.parse().expect("the compiled-in defaults are TOML");
-        let values = flat(table).into_iter().map(|(key, value)| (key, (value, "default".to_owned()))).collect();
-        Self { values, errors: Vec::new() }
+        let values = flat(table)
+            .into_iter()
+            .map(|(key, value)| (key, (value, "default".to_owned())))
+            .collect();
+        Self {
+            values,
+            errors: Vec::new(),
+        }
     }
 }
 
@@ -156,8 +174,11 @@ impl Layers {
     /// A file in the shape of the defaults. Fails at once when it cannot be read or is no TOML.
     pub fn file(&mut self, path: &std::path::Path) -> anyhow::Result<()> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration file {shown}"))?;
-        let table: Table = text.parse().with_context(|| format!("the configuration file {shown} is not TOML"))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration file {shown}"))?;
+        let table: Table = text
+            .parse()
+            .with_context(|| format!("the configuration file {shown} is not TOML"))?;
         for (key, value) in flat(table) {
             self.set(&key, value, shown.to_string());
         }
@@ -172,7 +193,10 @@ impl Layers {
                 self.set_text(key, value, format!("environment {name}"));
             }
         }
-        for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        for (name, value) in variables
+            .iter()
+            .filter(|(name, _)| name.starts_with(PREFIX))
+        {
             let key = name[PREFIX.len()..].replace("__", ".").to_ascii_lowercase();
             self.set_text(&key, value, format!("environment {name}"));
         }
@@ -189,22 +213,36 @@ impl Layers {
             self.check_meaning();
         }
         if !self.errors.is_empty() {
-            bail!("the configuration is not valid:\n  {}", self.errors.join("\n  "));
+            bail!(
+                "the configuration is not valid:\n  {}",
+                self.errors.join("\n  ")
+            );
         }
         let mut sections = Table::new();
         for (key, (value, _)) in self.values {
             let (section, name) = key.split_once('.').expect("every default is in a section");
-            let section = sections.entry(section).or_insert_with(|| Table::new().into());
-            section.as_table_mut().expect("a section is a table").insert(name.to_owned(), value);
+            let section = sections
+                .entry(section)
+                .or_insert_with(|| Table::new().into());
+            section
+                .as_table_mut()
+                .expect("a section is a table")
+                .insert(name.to_owned(), value);
         }
-        sections.try_into().context("the configuration is not valid")
+        sections
+            .try_into()
+            .context("the configuration is not valid")
     }
 
     /// What is in force, a line a key, with its source; secrets are not shown.
     pub fn describe(&self) -> String {
         let line = |(key, (value, source)): (&String, &(Value, String))| {
             let is_empty = value.as_str().is_some_and(str::is_empty);
-            let shown = if SECRETS.contains(&key.as_str()) && !is_empty { "…".to_owned() } else { value.to_string() };
+            let shown = if SECRETS.contains(&key.as_str()) && !is_empty {
+                "…".to_owned()
+            } else {
+                value.to_string()
+            };
             format!("{key} = {shown}  # {source}\n")
         };
         self.values.iter().map(line).collect()
@@ -214,26 +252,50 @@ impl Layers {
         let value = match self.values.get(key) {
             Some((Value::Integer(_), _)) => text.trim().parse().map(Value::Integer).ok(),
             Some((Value::Array(_), _)) => {
-                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+                let items = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty());
+                Some(Value::Array(
+                    items.map(|item| Value::String(item.to_owned())).collect(),
+                ))
             }
             _ => None,
         };
-        self.set(key, value.unwrap_or_else(|| Value::String(text.to_owned())), source);
+        self.set(
+            key,
+            value.unwrap_or_else(|| Value::String(text.to_owned())),
+            source,
+        );
     }
 
     fn set(&mut self, key: &str, value: Value, source: String) {
         let Some((known, _)) = self.values.get(key) else {
-            return self.errors.push(format!("{key}: there is no such key ({source})"));
+            return self
+                .errors
+                .push(format!("{key}: there is no such key ({source})"));
         };
         let least = i64::from(!MAY_BE_ZERO.contains(&key));
         if !known.same_type(&value) {
             let (wanted, found) = (known.type_str(), value.type_str());
-            self.errors.push(format!("{key}: wants {}, not {} ({source})", article(wanted), article(found)));
-        } else if value.as_integer().is_some_and(|number| !(least..=LARGEST).contains(&number)) {
-            self.errors.push(format!("{key}: wants a number from {least} to {LARGEST} ({source})"));
-        } else if value.as_array().is_some_and(|items| !items.iter().all(Value::is_str)) {
-            self.errors.push(format!("{key}: wants a list of strings ({source})"));
+            self.errors.push(format!(
+                "{key}: wants {}, not {} ({source})",
+                article(wanted),
+                article(found)
+            ));
+        } else if value
+            .as_integer()
+            .is_some_and(|number| !(least..=LARGEST).contains(&number))
+        {
+            self.errors.push(format!(
+                "{key}: wants a number from {least} to {LARGEST} ({source})"
+            ));
+        } else if value
+            .as_array()
+            .is_some_and(|items| !items.iter().all(Value::is_str))
+        {
+            self.errors
+                .push(format!("{key}: wants a list of strings ({source})"));
         } else {
             self.values.insert(key.to_owned(), (value, source));
         }
@@ -255,15 +317,25 @@ impl Layers {
             errors.push(format!("upstream.url: wants a URL that begins with http:// or https:// and ends with /v1 ({source})"));
         }
         let (url, source) = text("store.url");
-        if !url.is_empty() && !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.starts_with(scheme)) {
-            errors.push(format!("store.url: wants a URL that begins with postgres:// or sqlite: ({source})"));
+        if !url.is_empty()
+            && !["postgres://", "postgresql://", "sqlite:"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
+        {
+            errors.push(format!(
+                "store.url: wants a URL that begins with postgres:// or sqlite: ({source})"
+            ));
         }
         self.errors.extend(errors);
     }
 }
 
 fn article(kind: &str) -> String {
-    let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
+    let article = if kind.starts_with(['a', 'i']) {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {kind}")
 }
 
@@ -272,7 +344,10 @@ fn flat(table: Table) -> Vec<(String, Value)> {
     let mut values = Vec::new();
     for (section, value) in table {
         match value {
-            Value::Table(keys) => values.extend(keys.into_iter().map(|(key, value)| (format!("{section}.{key}"), value))),
+            Value::Table(keys) => values.extend(
+                keys.into_iter()
+                    .map(|(key, value)| (format!("{section}.{key}"), value)),
+            ),
             value => values.push((section, value)),
         }
     }
@@ -284,7 +359,11 @@ mod tests {
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>().into_iter()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     #[test]
@@ -333,7 +412,10 @@ mod tests {
     #[test]
     fn secrets_are_not_described() {
         let mut layers = Layers::default();
-        layers.environment(variables(&[("OPENAI_API_KEY", "hush"), ("DATABASE_URL", "postgres://u:hush@h/d")]));
+        layers.environment(variables(&[
+            ("OPENAI_API_KEY", "hush"),
+            ("DATABASE_URL", "postgres://u:hush@h/d"),
+        ]));
         let described = layers.describe();
         assert!(!described.contains("hush"), "{described}");
         assert!(!format!("{:?}", layers.finish().expect("valid")).contains("hush"));

@@ -25,12 +25,21 @@ pub struct LockedDataDir {
 impl DataDir {
     /// Opens it, creating it for the owner alone when it is missing. An empty path is `$XDG_DATA_HOME/continuo`.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let path = if path.as_os_str().is_empty() { default_path()? } else { path.to_owned() };
+        let path = if path.as_os_str().is_empty() {
+            default_path()?
+        } else {
+            path.to_owned()
+        };
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
-            .with_context(|| format!("cannot create the data directory {}; choose another with --data-dir", path.display()))?;
+            .with_context(|| {
+                format!(
+                    "cannot create the data directory {}; choose another with --data-dir",
+                    path.display()
+                )
+            })?;
         Ok(Self { path })
     }
 
@@ -43,14 +52,24 @@ impl DataDir {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .with_context(|| format!("cannot write to the data directory {}; choose another with --data-dir", self.path.display()))?;
+            .with_context(|| {
+                format!(
+                    "cannot write to the data directory {}; choose another with --data-dir",
+                    self.path.display()
+                )
+            })?;
         match lock.try_lock() {
-            Ok(()) => Ok(LockedDataDir { dir: self, _lock: lock }),
+            Ok(()) => Ok(LockedDataDir {
+                dir: self,
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => bail!(
                 "the data directory {} is in use by another server; stop that one or choose another with --data-dir",
                 self.path.display()
             ),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
         }
     }
 
@@ -58,13 +77,18 @@ impl DataDir {
     pub fn sqlite_url(&self) -> String {
         // In a URL these would begin a query, a fragment or an escape.
         let path = self.path.join("continuo.sqlite3").display().to_string();
-        let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let path = path
+            .replace('%', "%25")
+            .replace('?', "%3f")
+            .replace('#', "%23");
         format!("sqlite://{path}")
     }
 
     /// Where the server that runs here listens, such as `http://127.0.0.1:8080`; `None` when none ever did.
     pub fn origin(&self) -> Option<String> {
-        fs::read_to_string(self.path.join("origin")).ok().map(|origin| origin.trim().to_owned())
+        fs::read_to_string(self.path.join("origin"))
+            .ok()
+            .map(|origin| origin.trim().to_owned())
     }
 }
 
@@ -73,7 +97,10 @@ impl LockedDataDir {
     pub fn node(&self) -> anyhow::Result<NodeId> {
         let path = self.dir.path.join("node");
         match fs::read_to_string(&path) {
-            Ok(id) => id.trim().parse().with_context(|| format!("{} is not a node's id; remove the file", path.display())),
+            Ok(id) => id
+                .trim()
+                .parse()
+                .with_context(|| format!("{} is not a node's id; remove the file", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let node = NodeId::new();
                 self.write("node", &node.to_string())?;
@@ -92,7 +119,12 @@ impl LockedDataDir {
         let path = self.dir.path.join(name);
         let new = self.dir.path.join(format!("{name}.new"));
         let write = || {
-            let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+            let mut file = File::options()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&new)?;
             writeln!(file, "{text}")?;
             file.sync_all()?;
             fs::rename(&new, &path)
@@ -102,9 +134,15 @@ impl LockedDataDir {
 }
 
 fn default_path() -> anyhow::Result<PathBuf> {
-    let home = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let data = home("XDG_DATA_HOME").or_else(|| Some(home("HOME")?.join(".local/share")));
-    Ok(data.context("neither XDG_DATA_HOME nor HOME is set; choose a directory with --data-dir")?.join("continuo"))
+    Ok(data
+        .context("neither XDG_DATA_HOME nor HOME is set; choose a directory with --data-dir")?
+        .join("continuo"))
 }
 
 #[cfg(test)]
@@ -123,6 +161,9 @@ mod tests {
         locked.set_origin("http://127.0.0.1:1").expect("written");
         assert_eq!(open().origin().as_deref(), Some("http://127.0.0.1:1"));
         drop(locked);
-        assert_eq!(open().lock().expect("free again").node().expect("an id"), node);
+        assert_eq!(
+            open().lock().expect("free again").node().expect("an id"),
+            node
+        );
     }
 }

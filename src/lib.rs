@@ -2,6 +2,9 @@
 
 pub mod auth;
 pub mod chat;
+pub mod config;
+pub mod data_dir;
+pub mod demo;
 pub mod emitter;
 pub mod event;
 pub mod generation;
@@ -10,6 +13,8 @@ pub mod model;
 pub mod problem;
 pub mod registry;
 pub mod routes;
+pub mod server;
 pub mod store;
+pub mod telemetry;
 pub mod text;
 pub mod upstream;

@@ -12,13 +12,7 @@ use continuo::{
     store::Store,
     telemetry,
 };
-use std::{
-    io::Write as _,
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A chat server whose answers belong to the server, not to the connection.
@@ -115,8 +109,13 @@ enum KeyCommand {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let ended = runtime.context("cannot start").and_then(|runtime| runtime.block_on(run(arguments)));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let ended = runtime
+        .context("cannot start")
+        .and_then(|runtime| runtime.block_on(run(arguments)));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -142,7 +141,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Login { user }) => {
             let (config, data_dir, store) = open(layers).await?;
             let user = find_user(&*store, user.as_deref()).await?;
-            let origin = data_dir.origin().unwrap_or_else(|| server::origin(config.server.bind));
+            let origin = data_dir
+                .origin()
+                .unwrap_or_else(|| server::origin(config.server.bind));
             print(&auth::login_link(&*store, user.id, &origin).await?)
         }
         Some(Command::User(command)) => users(&*open(layers).await?.2, command).await,
@@ -173,7 +174,10 @@ impl Options {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = Shutdown::default();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let server = server::build(config).await?;
     print(&format!("listening on {}", server.origin()))?;
     print(&server.login_link().await?)?;
@@ -195,9 +199,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve_demo(bind: SocketAddr) -> anyhow::Result<()> {
-    let demo = demo::start(bind).with_context(|| format!("cannot listen on {bind}; choose another address with --bind"))?;
+    let demo = demo::start(bind)
+        .with_context(|| format!("cannot listen on {bind}; choose another address with --bind"))?;
     print(&format!("listening on {}", demo.base_url()))?;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     tokio::select! {
         ended = demo.run() => Ok(ended?),
         _ = terminate.recv() => Ok(()),
@@ -216,17 +224,24 @@ async fn open(layers: Layers) -> anyhow::Result<(Config, DataDir, Arc<dyn Store>
 async fn find_user(store: &dyn Store, name: Option<&str>) -> anyhow::Result<User> {
     match name {
         None => Ok(store.ensure_owner(server::OWNER).await?),
-        Some(name) => {
-            store.user_by_name(name).await?.with_context(|| format!("there is no user {name:?}; `continuo user list` shows them"))
-        }
+        Some(name) => store
+            .user_by_name(name)
+            .await?
+            .with_context(|| format!("there is no user {name:?}; `continuo user list` shows them")),
     }
 }
 
 async fn users(store: &dyn Store, command: UserCommand) -> anyhow::Result<()> {
     match command {
         UserCommand::Add { name, operator } => {
-            if name.trim() != name || name.is_empty() || name.len() > 200 || name.contains(char::is_control) {
-                bail!("a user's name has 1 to 200 bytes, no control characters and no space around it");
+            if name.trim() != name
+                || name.is_empty()
+                || name.len() > 200
+                || name.contains(char::is_control)
+            {
+                bail!(
+                    "a user's name has 1 to 200 bytes, no control characters and no space around it"
+                );
             }
             let user = store.add_user(&name, operator).await?;
             let user = user.with_context(|| format!("there is a user {name:?} already"))?;
@@ -257,7 +272,10 @@ async fn keys(store: &dyn Store, command: KeyCommand) -> anyhow::Result<()> {
         KeyCommand::List => {
             for key in store.keys().await? {
                 let revoked = if key.revoked { "  revoked" } else { "" };
-                print(&format!("{}  user {}  {}{revoked}", key.id, key.user_id, key.name))?;
+                print(&format!(
+                    "{}  user {}  {}{revoked}",
+                    key.id, key.user_id, key.name
+                ))?;
             }
             Ok(())
         }
@@ -273,5 +291,7 @@ async fn keys(store: &dyn Store, command: KeyCommand) -> anyhow::Result<()> {
 /// To standard output; a closed pipe is an error, not a panic.
 fn print(line: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
 }

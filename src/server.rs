@@ -16,10 +16,7 @@ use crate::{
     upstream::{Secret, Upstream, UpstreamOptions},
 };
 use actix_web::{
-    App, HttpServer,
-    dev::Server as HttpServerFuture,
-    middleware::from_fn,
-    rt::net::TcpStream,
+    App, HttpServer, dev::Server as HttpServerFuture, middleware::from_fn, rt::net::TcpStream,
     web::Data,
 };
 use anyhow::Context as _;
@@ -47,8 +44,15 @@ const RECEIPTS_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Opens the store that the options name: their URL, else SQLite in the data directory.
 pub async fn open_store(config: &Config, data_dir: &DataDir) -> anyhow::Result<Arc<dyn Store>> {
-    let url = if config.store.url.is_empty() { data_dir.sqlite_url() } else { config.store.url.clone() };
-    let options = StoreOptions { connections: config.store.connections, acquire: config.store.acquire };
+    let url = if config.store.url.is_empty() {
+        data_dir.sqlite_url()
+    } else {
+        config.store.url.clone()
+    };
+    let options = StoreOptions {
+        connections: config.store.connections,
+        acquire_timeout: config.store.acquire,
+    };
     Ok(store::open(&url, &options).await?)
 }
 
@@ -78,17 +82,29 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     let data_dir = data_dir.lock()?;
     let node = data_dir.node()?;
     let store = open_store(&config, &shared_dir).await?;
-    let owner = store.ensure_owner(OWNER).await.context("cannot create the first account")?;
-    let left_over = store.interrupt_left_over(node, &interruption()).await.context("cannot recover what was running")?;
+    let owner = store
+        .ensure_owner(OWNER)
+        .await
+        .context("cannot create the first account")?;
+    let left_over = store
+        .interrupt_left_over(node, &interruption())
+        .await
+        .context("cannot recover what was running")?;
     if !left_over.is_empty() {
-        tracing::warn!(count = left_over.len(), "answers that were running when the server last ended are interrupted");
+        tracing::warn!(
+            count = left_over.len(),
+            "answers that were running when the server last ended are interrupted"
+        );
     }
     let listener = listen(config.server.bind)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     data_dir.set_origin(&origin(address))?;
 
     let demo = match config.upstream.url.is_empty() {
-        true => Some(demo::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).context("cannot start the demo model")?),
+        true => Some(
+            demo::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+                .context("cannot start the demo model")?,
+        ),
         false => None,
     };
     let upstream = upstream_options(&config, demo.as_ref());
@@ -142,7 +158,15 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         http = http.workers(config.server.workers);
     }
     let http = http.listen(listener).context("cannot listen")?.run();
-    Ok(Server { address, chat, owner, http, demo, drain_grace: config.drain.grace, data_dir })
+    Ok(Server {
+        address,
+        chat,
+        owner,
+        http,
+        demo,
+        drain_grace: config.drain.grace,
+        data_dir,
+    })
 }
 
 impl Server {
@@ -158,7 +182,14 @@ impl Server {
 
     /// Serves until `shutdown`, then drains: answers first, emitters next, HTTP last.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { chat, http, demo, drain_grace, data_dir, .. } = self;
+        let Self {
+            chat,
+            http,
+            demo,
+            drain_grace,
+            data_dir,
+            ..
+        } = self;
         let handle = http.handle();
         let orderly_end = async {
             tokio::select! {
@@ -203,8 +234,11 @@ async fn keep_house(chat: &Chat) {
 }
 
 fn listen(bind: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(bind)
-        .with_context(|| format!("cannot listen on {bind}; choose another address with --bind, or port 0 for a free one"))
+    TcpListener::bind(bind).with_context(|| {
+        format!(
+            "cannot listen on {bind}; choose another address with --bind, or port 0 for a free one"
+        )
+    })
 }
 
 /// `0.0.0.0` is where a server listens, not where a browser goes.
@@ -220,9 +254,14 @@ pub fn origin(address: SocketAddr) -> String {
 fn upstream_options(config: &Config, demo: Option<&Demo>) -> UpstreamOptions {
     let upstream = &config.upstream;
     UpstreamOptions {
-        base_url: demo.map_or_else(|| upstream.url.trim_end_matches('/').to_owned(), Demo::base_url),
+        base_url: demo.map_or_else(
+            || upstream.url.trim_end_matches('/').to_owned(),
+            Demo::base_url,
+        ),
         // A key is for the server it was given for.
-        api_key: Some(upstream.api_key.clone()).filter(|key| !key.is_empty() && demo.is_none()).map(Secret),
+        api_key: Some(upstream.api_key.clone())
+            .filter(|key| !key.is_empty() && demo.is_none())
+            .map(Secret),
         connect: upstream.connect,
         first_byte: upstream.first_byte,
         silence: upstream.silence,
@@ -246,9 +285,13 @@ fn route_options(config: &Config) -> RouteOptions {
 
 /// What makes a dead or stuck peer's connection end by itself.
 fn prepare_socket(connection: &dyn Any, _: &mut actix_web::dev::Extensions) {
-    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else {
+        return;
+    };
     let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new().with_time(PEER_TIMEOUT).with_interval(Duration::from_secs(5));
+    let keepalive = TcpKeepalive::new()
+        .with_time(PEER_TIMEOUT)
+        .with_interval(Duration::from_secs(5));
     // A refused option leaves a connection that ends later, not one that does not work.
     let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = socket.set_tcp_user_timeout(Some(PEER_TIMEOUT));
@@ -258,6 +301,9 @@ fn prepare_socket(connection: &dyn Any, _: &mut actix_web::dev::Extensions) {
 /// Each connection is a descriptor; the usual soft limit is 1,024.
 fn raise_descriptor_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the limit of open files stays as it is");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the limit of open files stays as it is"
+        );
     }
 }

@@ -12,14 +12,18 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 /// Sets logging up for the whole process; `RUST_LOG` chooses what is logged (`info`).
 pub fn init() {
-    let filter = EnvFilter::builder().with_default_directive(tracing::level_filters::LevelFilter::INFO.into()).from_env_lossy();
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
+        .from_env_lossy();
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     // A second call, as in tests, changes nothing.
     let _ = if std::io::stderr().is_terminal() {
         registry.with(lines.compact()).try_init()
     } else {
-        registry.with(lines.with_ansi(false).json().flatten_event(true)).try_init()
+        registry
+            .with(lines.with_ansi(false).json().flatten_event(true))
+            .try_init()
     };
 }
 
@@ -28,7 +32,10 @@ pub struct Spans;
 
 impl RootSpanBuilder for Spans {
     fn on_request_start(request: &ServiceRequest) -> Span {
-        let id = request.extensions().get::<RequestId>().map(ToString::to_string);
+        let id = request
+            .extensions()
+            .get::<RequestId>()
+            .map(ToString::to_string);
         tracing::info_span!(
             "request",
             request.id = id,
