@@ -217,10 +217,10 @@ impl FromRequest for Operator {
 }
 
 /// Refuses foreign `Host` names on every route, and requests that change something when a page of another origin sent them.
-pub async fn walls<B: MessageBody + 'static>(
+pub async fn walls(
     request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
     let auth = request
         .app_data::<Data<Auth>>()
         .expect("the application has its Auth");
@@ -236,25 +236,24 @@ pub async fn walls<B: MessageBody + 'static>(
         .or(host)
         .unwrap_or_default()
         .to_owned();
-    if !auth.knows_host(&host) {
-        return Err(ApiError::new(
+    let refusal = if !auth.knows_host(&host) {
+        ApiError::new(
             421,
             "unknown-host",
             "This server does not answer to that name",
             "the Host header names another server; add the name to `server.allowed_hosts` if it is this one",
         )
-        .into());
-    }
-    if !request.method().is_safe() && is_cross_site(request.headers(), &host) {
-        return Err(ApiError::new(
+    } else if !request.method().is_safe() && is_cross_site(request.headers(), &host) {
+        ApiError::new(
             403,
             "cross-site",
             "Cross-site requests are refused",
             "a page of another origin cannot act for the user; programs send no Origin header",
         )
-        .into());
-    }
-    next.call(request).await
+    } else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    Ok(request.error_response(refusal))
 }
 
 /// By `Sec-Fetch-Site` where the browser sends it, else by `Origin` against `Host`. A sibling site is foreign too.

@@ -22,7 +22,13 @@ pub fn init() {
         registry.with(lines.compact()).try_init()
     } else {
         registry
-            .with(lines.with_ansi(false).json().flatten_event(true))
+            .with(
+                lines
+                    .with_ansi(false)
+                    .json()
+                    .flatten_event(true)
+                    .with_span_list(false),
+            )
             .try_init()
     };
 }

@@ -1,0 +1,270 @@
+//! The whole program in the test's process, over real HTTP, with a store of its own and an upstream that the test drives.
+#![allow(dead_code, reason = "no test binary uses all of it")]
+#![allow(clippy::disallowed_methods, reason = "tests may spawn")]
+
+use super::{PATIENCE, events::Events, fake_upstream::FakeUpstream};
+use continuo::{
+    auth,
+    chat::Chat,
+    config::Layers,
+    server::{self, Shutdown},
+};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::{task::JoinHandle, time::timeout};
+
+pub struct TestApp {
+    pub origin: String,
+    pub owner: Account,
+    pub chat: Arc<Chat>,
+    pub upstream: FakeUpstream,
+    pub shutdown: Shutdown,
+    served: Option<JoinHandle<anyhow::Result<()>>>,
+    _data: TempDir,
+}
+
+/// Somebody who asks: requests with their API key.
+#[derive(Clone)]
+pub struct Account {
+    pub origin: String,
+    pub key: String,
+    pub client: Client,
+}
+
+/// A started turn.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    pub generation: String,
+    pub message: String,
+    pub conversation: String,
+}
+
+/// The program with default options.
+pub async fn spawn_app() -> TestApp {
+    spawn_app_with(&[]).await
+}
+
+/// The program with these options over the defaults, by dotted key.
+pub async fn spawn_app_with(options: &[(&str, &str)]) -> TestApp {
+    let upstream = FakeUpstream::start().await;
+    let data = tempfile::tempdir().expect("a directory");
+    let mut layers = Layers::default();
+    let own = [
+        ("server.bind", "127.0.0.1:0"),
+        ("server.data_dir", data.path().to_str().expect("UTF-8")),
+        ("server.workers", "2"),
+        ("upstream.url", &upstream.base_url()),
+        ("drain.grace_seconds", "0"),
+    ];
+    for (key, value) in own.iter().chain(options) {
+        layers.flag("test", key, value);
+    }
+    let server = server::build(layers.finish().expect("valid options"))
+        .await
+        .expect("a server");
+    let (origin, chat, owner) = (server.origin(), server.chat.clone(), server.owner.id);
+    let shutdown = Shutdown::default();
+    let served = tokio::spawn(server.run(shutdown.clone()));
+    let key = auth::new_key(&*chat.store, owner, "test")
+        .await
+        .expect("a key");
+    let owner = Account {
+        origin: origin.clone(),
+        key,
+        client: Client::new(),
+    };
+    TestApp {
+        origin,
+        owner,
+        chat,
+        upstream,
+        shutdown,
+        served: Some(served),
+        _data: data,
+    }
+}
+
+impl TestApp {
+    /// Another account, without the operator role.
+    pub async fn stranger(&self) -> Account {
+        let user = self
+            .chat
+            .store
+            .add_user("stranger", false)
+            .await
+            .expect("stored")
+            .expect("a new name");
+        let key = auth::new_key(&*self.chat.store, user.id, "test")
+            .await
+            .expect("a key");
+        Account {
+            origin: self.origin.clone(),
+            key,
+            client: Client::new(),
+        }
+    }
+
+    /// A request without any credential.
+    pub fn nobody(&self, method: Method, path: &str) -> RequestBuilder {
+        Client::new().request(method, format!("{}{path}", self.origin))
+    }
+
+    /// Ends the program. Fails when an emitter or a generation is left behind, or when what was opened and closed does not add up.
+    pub async fn end(mut self) {
+        timeout(PATIENCE, self.chat.registry.no_emitters())
+            .await
+            .expect("an emitter was left behind");
+        timeout(PATIENCE, async {
+            while !self.chat.registry.running().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("a generation was left running");
+        let emitters = self.owner.get_json("/api/operator/emitters").await;
+        let closed: u64 = emitters["closed"]
+            .as_object()
+            .expect("reasons")
+            .values()
+            .filter_map(Value::as_u64)
+            .sum();
+        assert_eq!(emitters["opened"].as_u64(), Some(closed), "{emitters}");
+        self.shut_down().await;
+    }
+
+    /// Drains and waits for the end.
+    pub async fn shut_down(&mut self) {
+        self.shutdown.drain.cancel();
+        if let Some(served) = self.served.take() {
+            timeout(PATIENCE, served)
+                .await
+                .expect("the end in time")
+                .expect("no panic")
+                .expect("no failure");
+        }
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.shutdown.drain.cancel();
+        self.shutdown.hurry.cancel();
+        assert!(
+            self.served.is_none() || std::thread::panicking(),
+            "a test ends its app with `end` or `shut_down`"
+        );
+    }
+}
+
+impl Account {
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.origin))
+            .bearer_auth(&self.key)
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    /// The JSON of a 200.
+    pub async fn get_json(&self, path: &str) -> Value {
+        let response = send(self.get(path)).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.json().await.expect("JSON")
+    }
+
+    /// A new conversation's id.
+    pub async fn conversation(&self) -> String {
+        let response = send(self.post("/api/conversations")).await;
+        assert_eq!(response.status(), 201);
+        let conversation: Value = response.json().await.expect("JSON");
+        conversation["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Asks in a conversation; the answer is started.
+    pub async fn ask(&self, conversation: &str, content: &str) -> Turn {
+        let request = self.post(&format!("/api/conversations/{conversation}/messages"));
+        let response = send(request.json(&json!({ "content": content }))).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        let location = response.headers()["location"]
+            .to_str()
+            .expect("ASCII")
+            .to_owned();
+        let ids: Value = response.json().await.expect("JSON");
+        let generation = ids["generation_id"].as_str().expect("an id").to_owned();
+        assert_eq!(location, format!("/api/generations/{generation}"));
+        let message = ids["message_id"].as_str().expect("an id").to_owned();
+        Turn {
+            generation,
+            message,
+            conversation: conversation.to_owned(),
+        }
+    }
+
+    /// Attaches from a position.
+    pub async fn events(&self, turn: &Turn, after: u64) -> Events {
+        let request = self
+            .get(&turn.events())
+            .header("accept", "text/event-stream");
+        Events::new(send(request.header("last-event-id", after)).await)
+    }
+
+    /// The stored message of a turn's answer.
+    pub async fn message(&self, turn: &Turn) -> Value {
+        let conversation = self
+            .get_json(&format!("/api/conversations/{}", turn.conversation))
+            .await;
+        let messages = conversation["messages"].as_array().expect("messages");
+        messages
+            .iter()
+            .find(|message| message["id"] == turn.message.as_str())
+            .expect("the answer")
+            .clone()
+    }
+
+    pub async fn stop(&self, turn: &Turn) -> Value {
+        let response = send(self.post(&format!("/api/generations/{}/stop", turn.generation))).await;
+        assert_eq!(response.status(), 200);
+        response.json().await.expect("JSON")
+    }
+}
+
+impl Turn {
+    pub fn events(&self) -> String {
+        format!("/api/generations/{}/events", self.generation)
+    }
+}
+
+/// Sends within the patience of a test.
+pub async fn send(request: RequestBuilder) -> Response {
+    timeout(PATIENCE, request.send())
+        .await
+        .expect("an answer in time")
+        .expect("an answer")
+}
+
+/// The problem of a refusal, whose media type and status are checked.
+pub async fn problem(response: Response, status: u16, kind: &str) -> Value {
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json"
+    );
+    let request_id = response.headers()["x-request-id"]
+        .to_str()
+        .expect("ASCII")
+        .to_owned();
+    assert_eq!(response.status(), status);
+    let problem: Value = response.json().await.expect("JSON");
+    assert_eq!(problem["type"], format!("/problems/{kind}"), "{problem}");
+    assert_eq!(problem["status"], status);
+    assert_eq!(problem["instance"], request_id.as_str());
+    assert!(!problem["detail"].as_str().expect("a detail").is_empty());
+    problem
+}

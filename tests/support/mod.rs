@@ -1,0 +1,10 @@
+//! What test binaries share.
+
+pub mod app;
+pub mod events;
+pub mod fake_upstream;
+
+use std::time::Duration;
+
+/// Longer than any step of a test takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
