@@ -94,13 +94,11 @@ impl ChunkReader {
             };
             return Verdict::Failed(failure::reported(&error));
         }
-        match serde_json::from_str::<Chunk>(data) {
-            Ok(chunk) => self.add(&chunk, data, deltas),
-            Err(_) => {
-                self.skipped += 1;
-                Verdict::GoOn
-            }
-        }
+        let Ok(chunk) = serde_json::from_str::<Chunk>(data) else {
+            self.skipped += 1;
+            return Verdict::GoOn;
+        };
+        self.add(&chunk, data, deltas)
     }
 
     /// Like [`Self::read`], of data that the end of the body may have cut: to be unreadable is no fault then.

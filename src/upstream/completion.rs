@@ -68,9 +68,10 @@ impl Completion {
 
     async fn read(&mut self, deltas: &mut Vec<Delta>) -> Option<Ending> {
         let options = &self.inner.options;
-        let patience = match self.is_started {
-            false => Deadline::new(options.first_byte, Failure::Late),
-            true => Deadline::new(options.silence, Failure::Silent),
+        let patience = if self.is_started {
+            Deadline::new(options.silence, Failure::Silent)
+        } else {
+            Deadline::new(options.first_byte, Failure::Late)
         };
         let patience = patience.or_earlier(self.total);
         let Some(response) = &mut self.response else {
@@ -79,15 +80,18 @@ impl Completion {
                 "the answer has ended",
             )));
         };
-        match timeout_at(patience.at, response.next()).await {
-            Ok(Some(Ok(bytes))) => {
-                self.is_started = true;
-                self.reader.read(&bytes, deltas)
-            }
-            Ok(None) => Some(self.reader.end(deltas)),
-            Ok(Some(Err(error))) => Some(self.reader.break_off(response::broken(&error))),
-            Err(_) => Some(self.reader.break_off(patience.error())),
+        let read = timeout_at(patience.at, response.next()).await;
+        if let Ok(Some(Ok(bytes))) = read {
+            self.is_started = true;
+            return self.reader.read(&bytes, deltas);
         }
+        // awc panics when it is asked again after the end of a body.
+        self.response = None;
+        Some(match read {
+            Ok(None) => self.reader.end(deltas),
+            Ok(Some(Err(error))) => self.reader.break_off(response::broken(&error)),
+            _ => self.reader.break_off(patience.error()),
+        })
     }
 
     /// Lets go of the connection: kept alive when the end of the body is already here, as it is after most `[DONE]`s, else closed.

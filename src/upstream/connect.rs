@@ -72,8 +72,7 @@ impl NewConnections {
 /// The connection is gone and no byte of a response came: a server may close a kept-alive connection at any time.
 pub(super) fn is_dead(error: &SendRequestError) -> bool {
     match error {
-        SendRequestError::Connect(ConnectError::Disconnected) => true,
-        SendRequestError::Send(_) => true,
+        SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => true,
         error => io_error(error).is_some_and(|error| {
             use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
             matches!(

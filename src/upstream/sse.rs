@@ -17,6 +17,7 @@ pub(super) struct Event<'a> {
 pub(super) struct TooLarge;
 
 /// Takes time linear in the bytes, also when they come one by one, and memory for one event of at most `limit` bytes.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct EventDecoder {
     limit: usize,
     /// The line that has not ended yet.

@@ -161,7 +161,7 @@ impl Call {
     pub async fn head(&mut self, status: u16, headers: &[(&str, &str)]) -> bool {
         let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name, ": ", value, "\r\n"]);
         }
         self.write(format!("{head}\r\n").as_bytes()).await
     }
@@ -320,7 +320,8 @@ impl Call {
         *self.connection.closed.borrow()
     }
 
-    fn hand_back(&mut self) {
+    /// The response has ended by what the test wrote; the connection can take another request.
+    pub fn hand_back(&mut self) {
         let mut home = self.connection.home.lock().expect("not poisoned");
         *home = self.socket.take();
     }
