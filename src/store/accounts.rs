@@ -144,9 +144,9 @@ impl Accounts for Sql {
         const USER: &str =
             "SELECT id, name, operator, disabled, created_at FROM users WHERE id = $1";
         let mut tx = self.begin().await?;
-        let used = on!(tx.on(), c => sqlx::query_scalar::<_, uuid::Uuid>(USE_UP)
+        let redeemed = on!(tx.on(), c => sqlx::query_scalar::<_, uuid::Uuid>(USE_UP)
             .bind(&hash[..]).bind(Time(now)).fetch_optional(c))?;
-        let Some(user) = used else {
+        let Some(user) = redeemed else {
             tx.rollback().await?;
             return Ok(None);
         };

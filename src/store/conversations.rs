@@ -3,10 +3,10 @@
 use super::{
     Changed, ConversationChange, Conversations, Deleted, Effect, ListQuery, Listed,
     NewConversation, Once, Receipt, StoreError,
+    receipts::claim,
     rows::{ConversationRow, ListedRow, MessageRow, conversation_columns, message_columns},
     search,
     sql::{Sql, Time, execute, on},
-    turns::claim,
 };
 use crate::model::{Conversation, ConversationId, GenerationId, Message, UserId, now};
 use async_trait::async_trait;
@@ -206,7 +206,7 @@ fn list_sql(words: usize) -> String {
     let patterns: Vec<String> = (5..5 + words)
         .map(|n| format!("LIKE ${n} ESCAPE '\\'"))
         .collect();
-    let filter: String = patterns
+    let filters: Vec<String> = patterns
         .iter()
         .map(|like| {
             format!(
@@ -215,6 +215,7 @@ fn list_sql(words: usize) -> String {
             )
         })
         .collect();
+    let filter = filters.concat();
     let hit = if patterns.is_empty() {
         "CAST(NULL AS text)".to_owned()
     } else {

@@ -15,8 +15,10 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 mod accounts;
+mod begin;
 mod conversations;
 mod open;
+mod receipts;
 mod rows;
 mod search;
 mod sql;

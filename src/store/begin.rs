@@ -1,0 +1,285 @@
+//! How a turn begins: find its place under the conversation's lock, then store question, answer and generation.
+
+use super::{
+    NewTurn, Parent, PathMessage, StoreError, Turn, TurnOf, TurnRefused,
+    rows::{ConversationRow, conversation_columns},
+    search,
+    sql::{Time, Tx, execute, failed, on},
+};
+use crate::model::{GenerationId, MessageId, Outcome, Progress, Role, UserId, now};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+/// How long a title taken from a prompt may be.
+const TITLE_CHARS: usize = 80;
+
+/// Stores the turn in `tx`, or says why not, having changed nothing that may stay.
+pub(super) async fn store_turn(
+    tx: &mut Tx,
+    owner: UserId,
+    new: &NewTurn,
+) -> Result<Result<Turn, TurnRefused>, StoreError> {
+    let at = Time(now());
+    let Some(conversation) = lock_conversation(tx, owner, &new.of, at).await? else {
+        return Ok(Err(TurnRefused::NotFound));
+    };
+    let answer = match &new.of {
+        TurnOf::Regenerate { message_id } => Some(message_id.0),
+        TurnOf::Prompt { parent, .. } => match parent {
+            Parent::Head => conversation.head_id,
+            Parent::Message(id) => Some(id.0),
+            Parent::Root => None,
+        },
+    };
+    let answer_of = match answer {
+        None => None,
+        Some(id) => match finished_answer(tx, &conversation, id).await? {
+            Ok(parent_id) => parent_id,
+            Err(refused) => return Ok(Err(refused)),
+        },
+    };
+
+    let mut title = conversation.title.clone();
+    let question = match &new.of {
+        // An answer below nothing has no question.
+        TurnOf::Regenerate { .. } => match answer_of {
+            Some(id) => id,
+            None => return Ok(Err(TurnRefused::NotAnAnswer)),
+        },
+        TurnOf::Prompt {
+            user_message_id,
+            content,
+            ..
+        } => {
+            if title.is_empty() {
+                title = first_line(content);
+            }
+            insert_message(
+                tx,
+                &conversation,
+                NewMessage {
+                    id: user_message_id.0,
+                    parent: answer,
+                    role: Role::User,
+                    content,
+                    model: None,
+                    status: Progress::Ended(Outcome::Completed),
+                    generation: None,
+                    at,
+                },
+            )
+            .await?;
+            user_message_id.0
+        }
+    };
+    let model = new.model.clone().or_else(|| conversation.model.clone());
+    insert_message(
+        tx,
+        &conversation,
+        NewMessage {
+            id: new.message_id.0,
+            parent: Some(question),
+            role: Role::Assistant,
+            content: "",
+            model: model.as_deref(),
+            status: Progress::Running,
+            generation: Some(new.generation_id.0),
+            at,
+        },
+    )
+    .await?;
+    insert_generation(tx, owner, &conversation, new, model.as_deref(), at).await?;
+    set_head(tx, &conversation, new.message_id, &title).await?;
+    Ok(Ok(Turn {
+        conversation_id: conversation.id(),
+        parent_id: MessageId(question),
+        path: path(tx, question).await?,
+        model,
+        system: conversation.system,
+    }))
+}
+
+/// The conversation, held until the transaction ends: turns of one conversation begin one after the other. By an UPDATE, because
+/// SQLite knows no FOR UPDATE.
+async fn lock_conversation(
+    tx: &mut Tx,
+    owner: UserId,
+    of: &TurnOf,
+    at: Time,
+) -> Result<Option<ConversationRow>, StoreError> {
+    const BY_ID: &str = concat!(
+        "UPDATE conversations SET updated_at = $3 WHERE owner_id = $1 AND id = $2 RETURNING ",
+        conversation_columns!()
+    );
+    const BY_MESSAGE: &str = concat!(
+        "UPDATE conversations SET updated_at = $3
+         WHERE owner_id = $1 AND id = (SELECT conversation_id FROM messages WHERE id = $2) RETURNING ",
+        conversation_columns!()
+    );
+    let (sql, id) = match of {
+        TurnOf::Prompt {
+            conversation_id, ..
+        } => (BY_ID, conversation_id.0),
+        TurnOf::Regenerate { message_id } => (BY_MESSAGE, message_id.0),
+    };
+    on!(tx.on(), c => sqlx::query_as::<_, ConversationRow>(sql)
+        .bind(owner.0).bind(id).bind(at).fetch_optional(c))
+}
+
+#[derive(FromRow)]
+struct AnswerRow {
+    role: String,
+    status: String,
+    parent_id: Option<Uuid>,
+    generation_id: Option<Uuid>,
+}
+
+/// What stands above a message that must be a finished answer of this conversation.
+async fn finished_answer(
+    tx: &mut Tx,
+    conversation: &ConversationRow,
+    id: Uuid,
+) -> Result<Result<Option<Uuid>, TurnRefused>, StoreError> {
+    const SQL: &str = "SELECT role, status, parent_id, generation_id FROM messages
+        WHERE id = $1 AND conversation_id = $2";
+    let row = on!(tx.on(), c => sqlx::query_as::<_, AnswerRow>(SQL)
+        .bind(id).bind(conversation.id().0).fetch_optional(c))?;
+    let Some(row) = row else {
+        return Ok(Err(TurnRefused::UnknownParent));
+    };
+    let role: Role = row.role.parse().map_err(failed)?;
+    if role != Role::Assistant {
+        return Ok(Err(TurnRefused::NotAnAnswer));
+    }
+    let status: Progress = row.status.parse().map_err(failed)?;
+    match (status, row.generation_id) {
+        (Progress::Running, Some(id)) => Ok(Err(TurnRefused::Streaming(GenerationId(id)))),
+        _ => Ok(Ok(row.parent_id)),
+    }
+}
+
+struct NewMessage<'a> {
+    id: Uuid,
+    parent: Option<Uuid>,
+    role: Role,
+    content: &'a str,
+    model: Option<&'a str>,
+    status: Progress,
+    generation: Option<Uuid>,
+    at: Time,
+}
+
+async fn insert_message(
+    tx: &mut Tx,
+    conversation: &ConversationRow,
+    new: NewMessage<'_>,
+) -> Result<(), StoreError> {
+    const SQL: &str = "INSERT INTO messages
+            (id, conversation_id, position, parent_id, role, content, folded, model, status, generation_id, created_at)
+        VALUES ($1, $2, (SELECT COALESCE(MAX(position), 0) + 1 FROM messages WHERE conversation_id = $2),
+            $3, $4, $5, $6, $7, $8, $9, $10)";
+    execute!(
+        tx.on(),
+        sqlx::query(SQL)
+            .bind(new.id)
+            .bind(conversation.id().0)
+            .bind(new.parent)
+            .bind(new.role.as_str())
+            .bind(new.content)
+            .bind(search::folded(new.content))
+            .bind(new.model)
+            .bind(new.status.of_message())
+            .bind(new.generation)
+            .bind(new.at)
+    )
+    .map(|_| ())
+}
+
+async fn insert_generation(
+    tx: &mut Tx,
+    owner: UserId,
+    conversation: &ConversationRow,
+    new: &NewTurn,
+    model: Option<&str>,
+    at: Time,
+) -> Result<(), StoreError> {
+    const SQL: &str = "INSERT INTO generations (id, owner_id, conversation_id, message_id, node_id, status, model, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    execute!(
+        tx.on(),
+        sqlx::query(SQL)
+            .bind(new.generation_id.0)
+            .bind(owner.0)
+            .bind(conversation.id().0)
+            .bind(new.message_id.0)
+            .bind(new.node.0)
+            .bind(Progress::Running.of_generation())
+            .bind(model)
+            .bind(at)
+    )
+    .map(|_| ())
+}
+
+async fn set_head(
+    tx: &mut Tx,
+    conversation: &ConversationRow,
+    head: MessageId,
+    title: &str,
+) -> Result<(), StoreError> {
+    const SQL: &str =
+        "UPDATE conversations SET head_id = $2, title = $3, folded = $4 WHERE id = $1";
+    execute!(
+        tx.on(),
+        sqlx::query(SQL)
+            .bind(conversation.id().0)
+            .bind(head.0)
+            .bind(title)
+            .bind(search::folded(title))
+    )
+    .map(|_| ())
+}
+
+/// From the root to `leaf`, without the answers that never got a word.
+async fn path(tx: &mut Tx, leaf: Uuid) -> Result<Vec<PathMessage>, StoreError> {
+    const SQL: &str = "WITH RECURSIVE path (id, parent_id, depth) AS (
+            SELECT id, parent_id, 0 FROM messages WHERE id = $1
+            UNION ALL
+            SELECT m.id, m.parent_id, path.depth + 1 FROM path JOIN messages m ON m.id = path.parent_id
+        )
+        SELECT m.role, m.content FROM path JOIN messages m ON m.id = path.id
+        WHERE m.role <> 'assistant' OR m.content <> '' ORDER BY path.depth DESC";
+    let rows =
+        on!(tx.on(), c => sqlx::query_as::<_, (String, String)>(SQL).bind(leaf).fetch_all(c))?;
+    rows.into_iter()
+        .map(|(role, content)| {
+            let role = role.parse().map_err(failed)?;
+            Ok(PathMessage { role, content })
+        })
+        .collect()
+}
+
+/// A title for a conversation that has none: the first line with text in it.
+fn first_line(prompt: &str) -> String {
+    let line = prompt.trim().lines().next().unwrap_or_default().trim_end();
+    if line.chars().count() <= TITLE_CHARS {
+        return line.to_owned();
+    }
+    let mut title: String = line.chars().take(TITLE_CHARS - 1).collect();
+    title.truncate(title.trim_end().len());
+    title.push('…');
+    title
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_the_first_line_cut_between_characters() {
+        assert_eq!(first_line(" \n Hello 🙂 \r\nworld"), "Hello 🙂");
+        assert_eq!(first_line(" \n"), "");
+        let exact = "é".repeat(80);
+        assert_eq!(first_line(&exact), exact);
+        assert_eq!(first_line(&"é".repeat(81)), format!("{}…", "é".repeat(79)));
+    }
+}
