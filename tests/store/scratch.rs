@@ -1,0 +1,229 @@
+//! A database of a test's own, and the few words in which the tests speak.
+
+use continuo::{model::*, store::*};
+use futures_util::FutureExt;
+use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+pub struct Scratch {
+    pub store: Arc<dyn Store>,
+    pub url: String,
+}
+
+impl Scratch {
+    /// As another process would see the database.
+    pub async fn open_again(&self) -> Arc<dyn Store> {
+        open(&self.url, &StoreOptions::default()).await.unwrap()
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres")
+    }
+
+    /// Changes the database behind the store's back.
+    pub async fn tamper(&self, postgres: &'static str, sqlite: &'static str) {
+        if self.is_postgres() {
+            let mut server = PgConnection::connect(&self.url).await.unwrap();
+            server.execute(postgres).await.unwrap();
+        } else {
+            let mut file = SqliteConnection::connect(&self.url).await.unwrap();
+            file.execute(sqlite).await.unwrap();
+        }
+    }
+}
+
+pub async fn on_sqlite(fact: impl AsyncFnOnce(&Scratch)) {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("chat.db").display());
+    run(url, fact).await;
+}
+
+pub async fn on_postgres(fact: impl AsyncFnOnce(&Scratch)) {
+    let server = std::env::var("CONTINUO_TEST_POSTGRES_URL")
+        .expect("CONTINUO_TEST_POSTGRES_URL names a server to test on");
+    let name = format!("continuo_test_{}", uuid::Uuid::now_v7().simple());
+    administer(&server, format!("CREATE DATABASE {name}")).await;
+    let outcome = AssertUnwindSafe(run(database_url(&server, &name), fact))
+        .catch_unwind()
+        .await;
+    administer(&server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+async fn run(url: String, fact: impl AsyncFnOnce(&Scratch)) {
+    let store = open(&url, &StoreOptions::default()).await.unwrap();
+    let db = Scratch { store, url };
+    fact(&db).await;
+    db.store.close().await;
+}
+
+async fn administer(server: &str, sql: String) {
+    let mut server = PgConnection::connect(server).await.unwrap();
+    server.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+}
+
+/// `server` with another database.
+pub fn database_url(server: &str, database: &str) -> String {
+    let (place, _) = server.split_once('?').unwrap_or((server, ""));
+    let authority = place
+        .split("://")
+        .nth(1)
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap();
+    format!("postgres://{authority}/{database}")
+}
+
+/// Waits until the clock has moved on: two changes in one millisecond have no order.
+pub async fn later() {
+    let before = now();
+    while now() <= before {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub async fn user(store: &dyn Store, name: &str) -> UserId {
+    store.add_user(name, false).await.unwrap().unwrap().id
+}
+
+pub async fn conversation(store: &dyn Store, owner: UserId, title: &str) -> ConversationId {
+    let new = NewConversation {
+        id: ConversationId::new(),
+        title: title.to_owned(),
+        model: None,
+        system: None,
+    };
+    match store.create_conversation(owner, &new, None).await.unwrap() {
+        Effect::Done(made) => made.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn prompt(conversation_id: ConversationId, parent: Parent, content: &str) -> NewTurn {
+    turn(TurnOf::Prompt {
+        conversation_id,
+        user_message_id: MessageId::new(),
+        parent,
+        content: content.to_owned(),
+    })
+}
+
+pub fn turn(of: TurnOf) -> NewTurn {
+    NewTurn {
+        generation_id: GenerationId::new(),
+        message_id: MessageId::new(),
+        node: NodeId::new(),
+        model: None,
+        of,
+    }
+}
+
+pub async fn begin(store: &dyn Store, owner: UserId, new: &NewTurn) -> Turn {
+    match store.begin_turn(owner, new, None).await.unwrap() {
+        Ok(Effect::Done(turn)) => turn,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn refused(store: &dyn Store, owner: UserId, new: &NewTurn) -> TurnRefused {
+    store
+        .begin_turn(owner, new, None)
+        .await
+        .unwrap()
+        .unwrap_err()
+}
+
+/// A question below the head and its finished answer.
+pub async fn exchange(
+    store: &dyn Store,
+    owner: UserId,
+    conversation: ConversationId,
+    question: &str,
+    answer: &str,
+) -> NewTurn {
+    let new = prompt(conversation, Parent::Head, question);
+    begin(store, owner, &new).await;
+    end(store, &new, answer).await;
+    new
+}
+
+pub async fn end(store: &dyn Store, turn: &NewTurn, answer: &str) {
+    let ended = store
+        .end_generation(turn.generation_id, &ending(answer))
+        .await;
+    assert!(ended.unwrap());
+}
+
+pub fn ending(content: &str) -> Ending {
+    Ending {
+        outcome: Outcome::Completed,
+        content: content.to_owned(),
+        reasoning: None,
+        tool_calls: None,
+        model: None,
+        finish_reason: Some("stop".into()),
+        usage: None,
+        timings: Timings {
+            first_token_ms: Some(1),
+            total_ms: 2,
+        },
+        problem: None,
+        last_seq: 3,
+    }
+}
+
+pub fn user_message(turn: &NewTurn) -> MessageId {
+    match turn.of {
+        TurnOf::Prompt {
+            user_message_id, ..
+        } => user_message_id,
+        TurnOf::Regenerate { .. } => panic!("no prompt"),
+    }
+}
+
+pub fn once(key: &str, fingerprint: u8) -> Once {
+    Once {
+        key: key.to_owned(),
+        fingerprint: [fingerprint; 32],
+    }
+}
+
+pub fn receipt(location: impl ToString) -> Receipt {
+    Receipt {
+        location: location.to_string(),
+        body: json!({"location": location.to_string(), "nested": [1, null, {"deep": "é🙂"}]}),
+    }
+}
+
+pub async fn messages(
+    store: &dyn Store,
+    owner: UserId,
+    conversation: ConversationId,
+) -> Vec<Message> {
+    let read = store.conversation(owner, conversation).await.unwrap();
+    read.unwrap().1
+}
+
+pub async fn read(store: &dyn Store, owner: UserId, conversation: ConversationId) -> Conversation {
+    let read = store.conversation(owner, conversation).await.unwrap();
+    read.unwrap().0
+}
+
+pub async fn list(
+    store: &dyn Store,
+    owner: UserId,
+    text: Option<&str>,
+    after: Option<ListCursor>,
+    limit: u32,
+) -> Vec<Listed> {
+    let query = ListQuery {
+        text: text.map(str::to_owned),
+        after,
+        limit,
+    };
+    store.list_conversations(owner, &query).await.unwrap()
+}
