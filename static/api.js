@@ -1,0 +1,74 @@
+// Requests to the server, and its problems.
+
+import { words } from './words.js';
+
+const REQUEST_LIMIT = 30_000;
+
+/** Names this document to the server. In memory only: a duplicated tab must not take over the streams of the first. */
+export const session = uuid();
+
+/** `crypto.randomUUID` exists in secure contexts only, and plain HTTP on a LAN is none. */
+export function uuid() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
+/** What the server refused, as RFC 9457 says it; status 0 when it could not be reached. */
+export class Problem extends Error {
+  constructor({ status, title, detail, retry_after: retryAfter, type }) {
+    super(title);
+    Object.assign(this, { status, title, detail, retryAfter, type });
+  }
+
+  /** A sentence or two for a person. */
+  get text() {
+    return sentence(this) + (this.retryAfter ? ` ${words.again(this.retryAfter)}` : '');
+  }
+}
+
+/** The title and the detail of a problem as one sentence. */
+export function sentence({ title = '', detail = '' }) {
+  const text = [title.replace(/[.。]$/, ''), detail].filter(Boolean).join(words.colon);
+  const stop = /[.!?。！？…]$/.test(text) ? '' : words.fullStop;
+  return text.charAt(0).toUpperCase() + text.slice(1) + stop;
+}
+
+/** Sends JSON and returns JSON (null for 204). `once` is the idempotency key of an effect that must not happen twice. */
+export async function request(method, path, { body, once, signal } = {}) {
+  const headers = { Accept: 'application/json', 'X-Session-Id': session };
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  if (once) headers['Idempotency-Key'] = once;
+  const limit = AbortSignal.timeout(REQUEST_LIMIT);
+  let response;
+  let answer;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: 'no-store',
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+    answer = await response.text();
+  } catch (cause) {
+    if (signal?.aborted) throw cause;
+    throw new Problem({ status: 0, title: words.unreachable, detail: words.unreachableHow });
+  }
+  if (response.ok) return answer ? JSON.parse(answer) : null;
+  throw problemOf(response, answer);
+}
+
+function problemOf(response, answer) {
+  let told = {};
+  try {
+    told = JSON.parse(answer);
+  } catch {
+    // A proxy's error page says nothing to a person.
+  }
+  const seconds = Number(response.headers.get('Retry-After')) || undefined;
+  return new Problem({ title: words.unexpected(response.status), retry_after: seconds, ...told, status: response.status });
+}
