@@ -1,0 +1,273 @@
+// One server with a data directory of its own, one browser, and visitors whose every fault fails the test.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const BINARY = process.env.CONTINUO_BIN ?? fileURLToPath(new URL('../../target/debug/continuo', import.meta.url));
+const BROWSER = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
+const PATIENCE = 20_000;
+const TEST_LIMIT = 90_000;
+
+// A page that asks for anything outside gets no answer at all.
+const BROWSER_FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+];
+
+const server = await startServer();
+const browser = await chromium.launch({ executablePath: BROWSER, args: BROWSER_FLAGS });
+const login = await signIn();
+
+after(async () => {
+  await browser.close();
+  await server.close();
+});
+
+export const { origin } = server;
+
+/** A new login link, as an operator makes it beside the running server. */
+export async function newLink() {
+  const child = run(['login', '--data-dir', server.directory]);
+  for await (const line of createInterface(child.stdout)) {
+    const link = /http\S+#login=\S+/.exec(line)?.[0];
+    if (link) return link;
+  }
+  throw new Error('`continuo login` printed no link');
+}
+
+/** The link printed at the start: it has been used. */
+export const { link: usedLink } = server;
+
+/**
+ * A test with a visitor of its own, signed in unless told otherwise. It fails on an error in the page or its console, on a
+ * violation of the content security policy, and on a request that leaves the server.
+ */
+export function visit(name, body, { signedIn = true, ...options } = {}) {
+  test(name, { timeout: TEST_LIMIT }, async () => {
+    const context = await browser.newContext({ locale: 'en-US', ...options, storageState: signedIn ? login : undefined });
+    context.setDefaultTimeout(PATIENCE);
+    const faults = [];
+    const proxies = [];
+    const isOurs = (url) => [origin, ...proxies.map((proxy) => proxy.origin)].includes(new URL(url).origin);
+    context.on('request', (request) => {
+      if (!isOurs(request.url())) faults.push(`a request left the server: ${request.url()}`);
+    });
+    context.on('response', (response) => {
+      const { pathname } = new URL(response.url());
+      if (response.status() >= 400 && !pathname.startsWith('/api/')) faults.push(`${response.status()} ${pathname}`);
+    });
+    context.on('console', (message) => {
+      // The browser's own line about a refused or cut request is no fault of the page.
+      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) faults.push(message.text());
+    });
+    context.on('weberror', (error) => faults.push(String(error.error().stack)));
+    try {
+      await body(new Visitor(context, proxies));
+      assert.deepEqual(faults, []);
+    } finally {
+      await context.close();
+      for (const proxy of proxies) proxy.close();
+    }
+  });
+}
+
+class Visitor {
+  #proxies;
+
+  constructor(context, proxies) {
+    this.context = context;
+    this.#proxies = proxies;
+  }
+
+  /** A new tab, at a path or fragment of the server's or of another origin. */
+  async open(where = '', from = origin) {
+    const page = await this.context.newPage();
+    await page.goto(`${from}/${where}`);
+    return new Tab(page);
+  }
+
+  /** A way to the server that can be cut. */
+  async proxy() {
+    const proxy = await startProxy(Number(new URL(origin).port));
+    this.#proxies.push(proxy);
+    return proxy;
+  }
+
+  /** What the server says. */
+  async read(path) {
+    const response = await this.context.request.get(origin + path);
+    assert.equal(response.status(), 200, path);
+    return response.json();
+  }
+
+  /** The latest answer of a tab's conversation, as it is stored. */
+  async stored(tab) {
+    const { messages, head_id: head } = await this.read(`/api/conversations/${tab.conversation}`);
+    return messages.find((message) => message.id === head);
+  }
+}
+
+class Tab {
+  constructor(page) {
+    this.page = page;
+    this.answer = page.locator('#messages > .assistant').last();
+    this.text = this.answer.locator('> .text');
+    this.note = this.answer.locator('.note');
+    this.button = page.locator('#send');
+    this.prompt = page.locator('#prompt');
+    this.notice = page.locator('#notice');
+    this.rows = page.locator('#conversations a');
+  }
+
+  get conversation() {
+    return /#c=(.+)$/.exec(this.page.url())[1];
+  }
+
+  /** Types a prompt, sends it, and returns when its answer has begun. */
+  async ask(prompt) {
+    const before = await this.page.locator('.message').count();
+    await this.prompt.fill(prompt);
+    await this.prompt.press('Enter');
+    await this.page.waitForFunction((n) => document.querySelectorAll('.message').length >= n + 2, before);
+  }
+
+  /** Until at least this much of the answer is there, and it goes on. */
+  async streamed(characters) {
+    await this.page.waitForFunction((n) => {
+      const answer = [...document.querySelectorAll('.message.assistant')].at(-1);
+      return answer?.dataset.status === 'streaming' && answer.querySelector(':scope > .text').textContent.length >= n;
+    }, characters);
+  }
+
+  /** Until the answer has ended this way. */
+  async ended(outcome = 'completed') {
+    await this.page.waitForFunction(() => {
+      const status = [...document.querySelectorAll('.message.assistant')].at(-1)?.dataset.status;
+      return status && status !== 'streaming';
+    }, undefined, { timeout: 2 * PATIENCE });
+    assert.equal(await this.answer.getAttribute('data-status'), outcome);
+  }
+
+  /** Keeps every text that the latest answer showed, from now on. */
+  async watch() {
+    await this.page.evaluate(() => {
+      window.seen = [];
+      const look = () => {
+        const text = [...document.querySelectorAll('.message.assistant > .text')].at(-1)?.textContent;
+        if (text !== undefined && text !== window.seen.at(-1)) window.seen.push(text);
+      };
+      new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true });
+      look();
+    });
+  }
+
+  seen() {
+    return this.page.evaluate(() => window.seen);
+  }
+}
+
+/** The texts only ever grew into the last one: nothing came twice, nothing was taken back. */
+export function assertGrew(texts, final) {
+  assert.equal(texts.at(-1), final);
+  for (const [index, text] of texts.entries()) {
+    assert.ok(final.startsWith(text), `what was shown is no part of the answer: ${JSON.stringify(text.slice(-80))}`);
+    if (index) assert.ok(text.length >= texts[index - 1].length, 'the answer became shorter');
+  }
+}
+
+async function signIn() {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(server.link);
+  await page.locator('#prompt').waitFor();
+  const state = await context.storageState();
+  await context.close();
+  return state;
+}
+
+function run(parameters) {
+  const { PATH, HOME } = process.env; // Whatever else configures a server here is not ours.
+  return spawn(BINARY, parameters, { env: { PATH, HOME, RUST_LOG: 'warn' }, stdio: ['ignore', 'pipe', 'inherit'] });
+}
+
+async function startServer() {
+  const directory = await mkdtemp(path.join(os.tmpdir(), 'continuo-browser-'));
+  const child = run(['--bind', '127.0.0.1:0', '--data-dir', directory]);
+  process.on('exit', () => child.kill('SIGKILL'));
+  const ended = new Promise((resolve) => child.on('exit', resolve));
+  const lines = createInterface(child.stdout);
+  let link;
+  let address;
+  for await (const line of lines) {
+    address ??= /listening on (http:\/\/\S+)/.exec(line)?.[1];
+    link ??= /http\S+#login=\S+/.exec(line)?.[0];
+    if (address && link) break;
+  }
+  if (!link) throw new Error(`${BINARY} ended before it listened`);
+  child.stdout.resume();
+  return {
+    origin: new URL(address).origin,
+    link,
+    directory,
+    async close() {
+      child.kill('SIGTERM');
+      await ended;
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Passes bytes on until told to cut. */
+async function startProxy(port) {
+  const sockets = new Set();
+  let open = true;
+  const listener = net.createServer((client) => {
+    if (!open) return client.destroy();
+    const upstream = net.connect(port, '127.0.0.1');
+    for (const [one, other] of [[client, upstream], [upstream, client]]) {
+      sockets.add(one);
+      one.setNoDelay(true);
+      one.pipe(other);
+      one.on('error', () => other.destroy());
+      one.on('close', () => {
+        sockets.delete(one);
+        other.destroy();
+      });
+    }
+  });
+  await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve));
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    origin: `http://127.0.0.1:${listener.address().port}`,
+    /** Ends every connection; new ones are taken. */
+    cut,
+    /** Ends every connection and takes no new one. */
+    shut() {
+      open = false;
+      cut();
+    },
+    reopen() {
+      open = true;
+    },
+    close() {
+      cut();
+      listener.close();
+    },
+  };
+}
