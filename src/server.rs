@@ -36,6 +36,8 @@ pub const OWNER: &str = "owner";
 const PEER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A slow reader holds at most this much of the kernel's memory, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
+/// How long a body that was refused is still taken and thrown away.
+const REFUSED_BODY: Duration = Duration::from_secs(10);
 /// How often ended logs are let go.
 const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// How long, and how often looked at, receipts of idempotency keys are kept.
@@ -152,6 +154,8 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     .h1_allow_half_closed(false)
     // Or kept-alive streams would stall for 40 ms.
     .tcp_nodelay(true)
+    // A client that is still sending what was refused gets to read why, even over a slow line.
+    .client_disconnect_timeout(REFUSED_BODY)
     .disable_signals()
     .shutdown_timeout(2);
     if config.server.workers > 0 {

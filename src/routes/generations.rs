@@ -198,7 +198,7 @@ async fn attach(
 }
 
 /// The session that the client names: `X-Session-Id`, else `?session=`.
-fn session(request: &HttpRequest) -> Result<Option<Box<str>>, ApiError> {
+pub(super) fn session(request: &HttpRequest) -> Result<Option<Box<str>>, ApiError> {
     #[derive(Deserialize)]
     struct Named {
         session: Option<String>,

@@ -131,6 +131,8 @@ impl Asking {
     ) -> Result<HttpResponse, ApiError> {
         let wants_stream = generations::Accepts::of(&self.request)
             == Some(generations::Accepts::Events { named: true });
+        // A stream that cannot be is refused before anything starts.
+        generations::session(&self.request)?;
         let start = Start {
             owner: current.user.id,
             request_id: self.request_id.to_string(),

@@ -14,7 +14,10 @@ use crate::{
     model::{ConversationId, GenerationId},
     problem::ApiError,
 };
-use actix_web::web::{self, ServiceConfig, delete, get, patch, post};
+use actix_web::{
+    Resource, Route, guard,
+    web::{self, ServiceConfig, delete, patch, post},
+};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -40,11 +43,11 @@ pub fn routes(app: &mut ServiceConfig) {
         web::QueryConfig::default()
             .error_handler(|error, _| ApiError::malformed(format!("query: {error}")).into()),
     )
-    .route("/", get().to(page::index))
-    .route("/assets/{hash}/{file}", get().to(page::asset))
-    .route("/favicon.ico", get().to(page::favicon))
-    .route("/livez", get().to(health::live))
-    .route("/readyz", get().to(health::ready))
+    .service(only("/", get().to(page::index)))
+    .service(only("/assets/{hash}/{file}", get().to(page::asset)))
+    .service(only("/favicon.ico", get().to(page::favicon)))
+    .service(only("/livez", get().to(health::live)))
+    .service(only("/readyz", get().to(health::ready)))
     .service(
         web::resource("/api/session")
             .route(post().to(session::log_in))
@@ -62,30 +65,47 @@ pub fn routes(app: &mut ServiceConfig) {
             .route(patch().to(conversations::change))
             .route(delete().to(conversations::delete)),
     )
-    .route(
+    .service(only(
         "/api/conversations/{id}/messages",
         post().to(messages::prompt),
-    )
-    .route(
+    ))
+    .service(only(
         "/api/messages/{id}/regenerate",
         post().to(messages::regenerate),
-    )
-    .route("/api/generations/{id}", get().to(generations::read))
-    .route(
+    ))
+    .service(only("/api/generations/{id}", get().to(generations::read)))
+    // No HEAD: it would attach.
+    .service(only(
         "/api/generations/{id}/events",
-        get().to(generations::events),
-    )
-    .route("/api/generations/{id}/stop", post().to(generations::stop))
-    .route("/api/operator/emitters", get().to(operator::emitters))
-    .route(
+        web::get().to(generations::events),
+    ))
+    .service(only(
+        "/api/generations/{id}/stop",
+        post().to(generations::stop),
+    ))
+    .service(only("/api/operator/emitters", get().to(operator::emitters)))
+    .service(only(
         "/api/operator/emitters/{id}",
         delete().to(operator::end_emitter),
-    )
-    .route("/api/operator/generations", get().to(operator::generations))
-    .route(
+    ))
+    .service(only(
+        "/api/operator/generations",
+        get().to(operator::generations),
+    ))
+    .service(only(
         "/api/operator/generations/{id}/stop",
         post().to(operator::stop),
-    );
+    ));
+}
+
+/// A path that takes one method; `App::route` would call the other methods' path unknown.
+fn only(path: &str, route: Route) -> Resource {
+    web::resource(path).route(route)
+}
+
+/// GET, and HEAD, which is answered the same way without the body.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// A list, and how to ask for what follows.

@@ -64,7 +64,10 @@ pub(super) async fn emitters(
     Query(query): Query<EmittersQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let (sort, descending) = sort(query.sort.as_deref())?;
-    let limit = query.limit.unwrap_or(100).clamp(1, 1000);
+    let limit = match query.limit.unwrap_or(100) {
+        0 => return Err(ApiError::invalid("limit: at least 1")),
+        limit => limit.min(1000),
+    };
     let skip = query.cursor.unwrap_or(0);
     let filter = EmitterFilter {
         user: query.user,

@@ -2,7 +2,11 @@
 #![allow(dead_code, reason = "no test binary uses all of it")]
 #![allow(clippy::disallowed_methods, reason = "tests may spawn")]
 
-use super::{PATIENCE, events::Events, fake_upstream::FakeUpstream};
+use super::{
+    PATIENCE,
+    events::{Events, Reader},
+    fake_upstream::{Call, FakeUpstream},
+};
 use continuo::{
     auth,
     chat::Chat,
@@ -89,10 +93,15 @@ pub async fn spawn_app_with(options: &[(&str, &str)]) -> TestApp {
 impl TestApp {
     /// Another account, without the operator role.
     pub async fn stranger(&self) -> Account {
+        self.account("stranger").await
+    }
+
+    /// A new account of this name, without the operator role.
+    pub async fn account(&self, name: &str) -> Account {
         let user = self
             .chat
             .store
-            .add_user("stranger", false)
+            .add_user(name, false)
             .await
             .expect("stored")
             .expect("a new name");
@@ -104,6 +113,30 @@ impl TestApp {
             key,
             client: Client::new(),
         }
+    }
+
+    /// A finished answer in this conversation of the owner: the upstream says these pieces.
+    pub async fn answered(&self, conversation: &str, content: &str, pieces: &[&str]) -> Turn {
+        let turn = self.owner.ask(conversation, content).await;
+        self.upstream.next_call().await.answer(pieces).await;
+        self.owner.read_all(&turn).await;
+        turn
+    }
+
+    /// A question of the owner in a conversation of its own, and the call of the upstream that is to answer it.
+    pub async fn asked(&self) -> (Turn, Call) {
+        let turn = self
+            .owner
+            .ask(&self.owner.conversation().await, "hello")
+            .await;
+        (turn, self.upstream.next_call().await)
+    }
+
+    /// The same, with the head of the answer sent.
+    pub async fn answering(&self) -> (Turn, Call) {
+        let (turn, mut call) = self.asked().await;
+        call.head_sse().await;
+        (turn, call)
     }
 
     /// A request without any credential.
@@ -192,20 +225,7 @@ impl Account {
     pub async fn ask(&self, conversation: &str, content: &str) -> Turn {
         let request = self.post(&format!("/api/conversations/{conversation}/messages"));
         let response = send(request.json(&json!({ "content": content }))).await;
-        assert_eq!(response.status(), StatusCode::ACCEPTED);
-        let location = response.headers()["location"]
-            .to_str()
-            .expect("ASCII")
-            .to_owned();
-        let ids: Value = response.json().await.expect("JSON");
-        let generation = ids["generation_id"].as_str().expect("an id").to_owned();
-        assert_eq!(location, format!("/api/generations/{generation}"));
-        let message = ids["message_id"].as_str().expect("an id").to_owned();
-        Turn {
-            generation,
-            message,
-            conversation: conversation.to_owned(),
-        }
+        Turn::started(conversation, response).await
     }
 
     /// Attaches from a position.
@@ -216,11 +236,28 @@ impl Account {
         Events::new(send(request.header("last-event-id", after)).await)
     }
 
+    /// Reads an answer from its beginning to its end.
+    pub async fn read_all(&self, turn: &Turn) -> Reader {
+        let mut reader = Reader::default();
+        self.events(turn, 0).await.read_to_end(&mut reader).await;
+        reader
+    }
+
+    /// A message with these fields.
+    pub fn say(&self, conversation: &str, body: &Value) -> RequestBuilder {
+        self.post(&format!("/api/conversations/{conversation}/messages"))
+            .json(body)
+    }
+
+    /// A conversation as it reads now.
+    pub async fn read(&self, conversation: &str) -> Value {
+        self.get_json(&format!("/api/conversations/{conversation}"))
+            .await
+    }
+
     /// The stored message of a turn's answer.
     pub async fn message(&self, turn: &Turn) -> Value {
-        let conversation = self
-            .get_json(&format!("/api/conversations/{}", turn.conversation))
-            .await;
+        let conversation = self.read(&turn.conversation).await;
         let messages = conversation["messages"].as_array().expect("messages");
         messages
             .iter()
@@ -237,6 +274,24 @@ impl Account {
 }
 
 impl Turn {
+    /// What a 202 says that was started.
+    pub async fn started(conversation: &str, response: Response) -> Self {
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        let location = response.headers()["location"]
+            .to_str()
+            .expect("ASCII")
+            .to_owned();
+        let ids: Value = response.json().await.expect("JSON");
+        let generation = ids["generation_id"].as_str().expect("an id").to_owned();
+        assert_eq!(location, format!("/api/generations/{generation}"));
+        let message = ids["message_id"].as_str().expect("an id").to_owned();
+        Self {
+            generation,
+            message,
+            conversation: conversation.to_owned(),
+        }
+    }
+
     pub fn events(&self) -> String {
         format!("/api/generations/{}/events", self.generation)
     }
