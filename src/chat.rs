@@ -5,6 +5,7 @@
 mod ending;
 mod history;
 mod run;
+mod twins;
 
 pub use ending::interruption;
 pub use history::{ConversationRead, RunningAt};
@@ -23,6 +24,7 @@ use crate::{
     },
     upstream::Upstream,
 };
+use run::Reply;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -30,6 +32,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::task::TaskTracker;
+use twins::Twins;
 
 /// What `chat` keeps to.
 #[derive(Debug, Clone)]
@@ -52,6 +55,7 @@ pub struct Chat {
     options: ChatOptions,
     tasks: TaskTracker,
     first_listed_model: OnceCell<String>,
+    twins: Twins,
 }
 
 /// What a user asks for.
@@ -124,6 +128,7 @@ impl Chat {
             options,
             tasks: TaskTracker::new(),
             first_listed_model: OnceCell::new(),
+            twins: Twins::default(),
         })
     }
 
@@ -136,10 +141,12 @@ impl Chat {
         upstream: &Upstream,
         start: Start,
     ) -> Result<Started, StartError> {
-        if let Some(once) = &start.once
-            && let Some(before) = self.store.receipt(start.owner, once).await?
-        {
-            return run::replayed(before);
+        let mut turn = None;
+        if let Some(once) = &start.once {
+            turn = Some(self.twins.turn(start.owner, once).await);
+            if let Some(before) = self.store.receipt(start.owner, once).await? {
+                return run::replayed(before);
+            }
         }
         let started = Started {
             user_message_id: matches!(start.ask, Ask::Prompt { .. }).then(MessageId::new),
@@ -156,6 +163,10 @@ impl Chat {
         );
         let slot = self.registry.reserve(generation)?;
         let (reply, stored) = oneshot::channel();
+        let reply = Reply {
+            to: reply,
+            _turn: turn,
+        };
         self.tasks.spawn_local(run::run(
             self.clone(),
             upstream.clone(),

@@ -13,12 +13,26 @@ use crate::{
     upstream::{ChatRequest, Delta, PromptMessage, Step, Upstream},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{OwnedMutexGuard, oneshot},
+    time::Instant,
+};
 
 /// Between two tries to store an end while the store is down.
 const STORE_AGAIN: Duration = Duration::from_millis(250);
 
-type Reply = oneshot::Sender<Result<Started, StartError>>;
+/// The way back to whoever asked. Its twins wait for as long as it is there.
+pub(super) struct Reply {
+    pub to: oneshot::Sender<Result<Started, StartError>>,
+    pub _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Reply {
+    fn send(self, answer: Result<Started, StartError>) {
+        // Nobody may be waiting any more; the answer is the server's all the same.
+        let _ = self.to.send(answer);
+    }
+}
 
 pub(super) async fn run(
     chat: Arc<Chat>,
@@ -30,12 +44,11 @@ pub(super) async fn run(
 ) {
     let turn = match begin(&chat, &start, &started).await {
         Ok(Begun::Now(turn)) => turn,
-        Ok(Begun::Before(earlier)) => return drop(reply.send(Ok(earlier))),
-        Err(error) => return drop(reply.send(Err(error))),
+        Ok(Begun::Before(earlier)) => return reply.send(Ok(earlier)),
+        Err(error) => return reply.send(Err(error)),
     };
     generation.belongs_to(turn.conversation_id);
-    // Nobody may be waiting any more; the answer is the server's all the same.
-    let _ = reply.send(Ok(started));
+    reply.send(Ok(started));
 
     let first = |model| {
         Event::Started(event::Started {

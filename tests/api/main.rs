@@ -4,5 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod bad_requests;
+mod idempotency;
 mod resume;
 mod stop;
+mod turns;
