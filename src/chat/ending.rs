@@ -16,6 +16,8 @@ pub(super) enum Stopper {
     /// Bytes.
     ContextTooLarge(usize),
     AnswerTooLarge,
+    /// Of too many events, small as they may be.
+    LogFull,
 }
 
 impl From<UpstreamError> for Stopper {
@@ -26,7 +28,7 @@ impl From<UpstreamError> for Stopper {
 
 impl From<AppendError> for Stopper {
     fn from(_: AppendError) -> Self {
-        Self::AnswerTooLarge
+        Self::LogFull
     }
 }
 
@@ -63,15 +65,22 @@ pub(super) fn problem_of(
                 ),
             ))
         }
-        (Outcome::Failed | Outcome::Truncated, _) => Some(Problem::new(
-            502,
-            "answer-too-large",
-            "The answer is too large",
-            format!(
-                "the model sent more than an answer may have ({} bytes of text); what came before is kept",
-                chat.options.answer_bytes
-            ),
-        )),
+        (Outcome::Failed | Outcome::Truncated, stopper) => {
+            let limit = match stopper {
+                Some(Stopper::LogFull) => {
+                    format!("{} bytes of events", chat.registry.log_bytes())
+                }
+                _ => format!("{} bytes of text", chat.options.answer_bytes),
+            };
+            Some(Problem::new(
+                502,
+                "answer-too-large",
+                "The answer is too large",
+                format!(
+                    "the model sent more than an answer may have ({limit}); what came before is kept"
+                ),
+            ))
+        }
         (Outcome::Stopped | Outcome::Completed, _) => None,
     }
 }

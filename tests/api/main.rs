@@ -4,9 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
 mod bad_input;
 mod bad_requests;
 mod idempotency;
 mod resume;
 mod stop;
 mod turns;
+mod upstream_faults;
