@@ -113,6 +113,7 @@ impl Reader {
         }
         loop {
             if let Some(frame) = self.frames.pop_front() {
+                self.attached.sent(frame.seq, frame.event.data.len());
                 return Some((data(frame), self));
             }
             tokio::select! {
@@ -126,11 +127,7 @@ impl Reader {
                     }
                 }
                 frames = self.cursor.next() => match frames {
-                    Some(frames) => {
-                        let bytes = frames.iter().map(|frame| frame.event.data.len() as u64).sum();
-                        self.attached.advance(self.cursor.seq(), self.cursor.lag(), bytes);
-                        self.frames = frames.into();
-                    }
+                    Some(frames) => self.frames = frames.into(),
                     None => {
                         self.attached.leave(Reason::Finished);
                         return None;

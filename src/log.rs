@@ -204,9 +204,9 @@ impl Cursor {
         self.after
     }
 
-    /// How many events the reader is behind; 0 when its position is past the end.
-    pub fn lag(&self) -> u64 {
-        self.log.seq().saturating_sub(self.after)
+    /// What it reads.
+    pub fn log(&self) -> &Arc<EventLog> {
+        &self.log
     }
 
     /// True when the log has ended and this reader has seen all of it.

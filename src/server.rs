@@ -36,6 +36,9 @@ pub const OWNER: &str = "owner";
 const PEER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A slow reader holds at most this much of the kernel's memory, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
+/// How long a connection without a request is kept: longer than proxies keep theirs (60 s), or they would now and then send a request
+/// into one that is being closed.
+const IDLE: Duration = Duration::from_secs(75);
 /// How long a body that was refused is still taken and thrown away.
 const REFUSED_BODY: Duration = Duration::from_secs(10);
 /// How often ended logs are let go.
@@ -156,6 +159,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     .tcp_nodelay(true)
     // A client that is still sending what was refused gets to read why, even over a slow line.
     .client_disconnect_timeout(REFUSED_BODY)
+    .keep_alive(IDLE)
     .disable_signals()
     .shutdown_timeout(2);
     if config.server.workers > 0 {

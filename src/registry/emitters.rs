@@ -2,6 +2,7 @@
 
 use super::{Full, Registry};
 use crate::{
+    log::EventLog,
     model::{ConversationId, EmitterId, GenerationId, UserId, now},
     store::Credential,
 };
@@ -75,7 +76,8 @@ pub struct NewEmitter {
     pub conversation: Option<ConversationId>,
     pub peer: Option<SocketAddr>,
     pub user_agent: Option<Box<str>>,
-    /// The position it starts from.
+    /// What it reads, and the position it starts from.
+    pub log: Arc<EventLog>,
     pub after: u64,
 }
 
@@ -86,7 +88,6 @@ pub struct Emitter {
     pub opened_at: OffsetDateTime,
     pub client: NewEmitter,
     seq: AtomicU64,
-    lag: AtomicU64,
     bytes: AtomicU64,
     /// A [`Reason`], 0 while it lives.
     reason: AtomicU8,
@@ -94,19 +95,21 @@ pub struct Emitter {
 }
 
 impl Emitter {
-    /// Tells how far it got: its position, how far behind the log's end that is, and how many bytes of events it sent more.
-    pub fn advance(&self, seq: u64, lag: u64, bytes: u64) {
-        self.seq.store(seq, Ordering::Relaxed);
-        self.lag.store(lag, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Tells that it sent an event of this many bytes; one without a position leaves it where it is.
+    pub fn sent(&self, seq: Option<u64>, bytes: usize) {
+        if let Some(seq) = seq {
+            self.seq.store(seq, Ordering::Relaxed);
+        }
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub fn seq(&self) -> u64 {
         self.seq.load(Ordering::Relaxed)
     }
 
+    /// How many events it is behind now, also when it stands still and tells nothing.
     pub fn lag(&self) -> u64 {
-        self.lag.load(Ordering::Relaxed)
+        self.client.log.seq().saturating_sub(self.seq())
     }
 
     pub fn bytes(&self) -> u64 {
@@ -204,7 +207,6 @@ impl Registry {
             id: EmitterId::new(),
             opened_at: now(),
             seq: AtomicU64::new(client.after),
-            lag: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             reason: AtomicU8::new(0),
             asked_to_end: Notify::new(),
@@ -416,6 +418,7 @@ mod tests {
             conversation: None,
             peer: None,
             user_agent: None,
+            log: EventLog::new(1 << 10),
             after: 0,
         }
     }

@@ -183,6 +183,7 @@ async fn attach(
         conversation: conversation_id,
         peer: request.peer_addr(),
         user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT_CHARACTERS).collect()),
+        log: cursor.log().clone(),
         after,
     };
     let attached = chat

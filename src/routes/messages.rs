@@ -121,7 +121,7 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// 202 with the ids, or the stream itself for a client that asks for one by name.
+    /// 202 with the ids, or the stream itself for a client that asks for one by name and may have it.
     async fn start(
         self,
         current: &CurrentUser,
@@ -148,18 +148,21 @@ impl Asking {
             .start(&self.upstream, start)
             .await?;
         let location = started.location();
-        if !wants_stream {
-            return Ok(made(StatusCode::ACCEPTED, &location).json(started));
+        if wants_stream {
+            let stream = generations::stream(
+                &self.request,
+                &self.chat,
+                &self.options,
+                current,
+                started.generation_id,
+                0,
+                Some(location.clone()),
+            );
+            if let Ok(stream) = stream.await {
+                return Ok(stream);
+            }
+            // Too many streams, say. What was started is told all the same: an error would have the client ask again.
         }
-        generations::stream(
-            &self.request,
-            &self.chat,
-            &self.options,
-            current,
-            started.generation_id,
-            0,
-            Some(location),
-        )
-        .await
+        Ok(made(StatusCode::ACCEPTED, &location).json(started))
     }
 }
