@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use std::{fmt::Write as _, sync::LazyLock};
 
 #[derive(Embed)]
-#[folder = "$CARGO_MANIFEST_DIR/static"]
+#[folder = "static"]
 struct Static;
 
 /// Nothing but our own files, no inline script, and no string that becomes markup.
