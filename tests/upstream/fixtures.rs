@@ -180,7 +180,7 @@ fn merged(pieces: Vec<Piece>, delivery: Delivery) -> Vec<Piece> {
             (Some(Piece::Bytes(bytes)), Piece::Bytes(more))
                 if !matches!(delivery, Delivery::AsGiven) =>
             {
-                bytes.extend(more)
+                bytes.extend(more);
             }
             (_, piece) => all.push(piece),
         }
@@ -328,9 +328,9 @@ async fn a_stream_that_breaks_anywhere_is_a_prefix_and_never_a_forged_end() {
                 call.head_sse().await;
                 call.send_raw(sent).await;
                 if round % 2 == 0 {
-                    call.close()
+                    call.close();
                 } else {
-                    call.reset()
+                    call.reset();
                 }
             })
             .await;
