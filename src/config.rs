@@ -101,6 +101,8 @@ pub struct Emitter {
     pub heartbeat: Duration,
     #[serde(rename = "lifetime_seconds", deserialize_with = "seconds")]
     pub lifetime: Duration,
+    #[serde(rename = "peer_timeout_seconds", deserialize_with = "seconds")]
+    pub peer_timeout: Duration,
     #[serde(rename = "retry_milliseconds", deserialize_with = "milliseconds")]
     pub retry: Duration,
     #[serde(rename = "poll_seconds", deserialize_with = "seconds")]

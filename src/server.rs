@@ -32,8 +32,6 @@ use tracing_actix_web::TracingLogger;
 
 /// The name of the account that the first start creates.
 pub const OWNER: &str = "owner";
-/// Unacknowledged data, or a closed window, for so long ends a connection. With a heartbeat every 10 s a dead peer is gone in 25 s.
-const PEER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A slow reader holds at most this much of the kernel's memory, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
 /// How long a connection without a request is kept: longer than proxies keep theirs (60 s), or they would now and then send a request
@@ -139,6 +137,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     });
     let options = Data::new(route_options(&config));
     let (chat_data, node) = (Data::from(chat.clone()), Data::new(node));
+    let peer_timeout = config.emitter.peer_timeout;
     let mut http = HttpServer::new(move || {
         App::new()
             .app_data(chat_data.clone())
@@ -152,7 +151,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
             .wrap(from_fn(problem::edge))
             .wrap(TracingLogger::<Spans>::new())
     })
-    .on_connect(prepare_socket)
+    .on_connect(move |connection, _| prepare_socket(connection, peer_timeout))
     // Or an idle emitter would outlive its client for ever.
     .h1_allow_half_closed(false)
     // Or kept-alive streams would stall for 40 ms.
@@ -292,17 +291,17 @@ fn route_options(config: &Config) -> RouteOptions {
 }
 
 /// What makes a dead or stuck peer's connection end by itself.
-fn prepare_socket(connection: &dyn Any, _: &mut actix_web::dev::Extensions) {
+fn prepare_socket(connection: &dyn Any, peer_timeout: Duration) {
     let Some(stream) = connection.downcast_ref::<TcpStream>() else {
         return;
     };
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new()
-        .with_time(PEER_TIMEOUT)
+        .with_time(peer_timeout)
         .with_interval(Duration::from_secs(5));
     // A refused option leaves a connection that ends later, not one that does not work.
     let _ = socket.set_tcp_keepalive(&keepalive);
-    let _ = socket.set_tcp_user_timeout(Some(PEER_TIMEOUT));
+    let _ = socket.set_tcp_user_timeout(Some(peer_timeout));
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
 }
 

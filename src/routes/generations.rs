@@ -73,7 +73,7 @@ pub(super) async fn events(
     let after = position(&request, query.after.as_deref())?;
     match Accepts::of(&request) {
         Some(Accepts::Events { .. }) => {
-            stream(&request, &chat, &options, &current, *id, after, None).await
+            stream(&request, &chat, &options, &current, *id, after).await
         }
         Some(Accepts::Json) => {
             let attachment = chat
@@ -134,20 +134,14 @@ pub(super) async fn stream(
     current: &CurrentUser,
     id: GenerationId,
     after: u64,
-    location: Option<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut response = match attach(request, chat, options, current, id, after).await {
-        Ok(response) => response,
+    match attach(request, chat, options, current, id, after).await {
         Err(error) if error.passes() => {
             let problem = error.into_problem(request.extensions().get::<RequestId>().copied());
-            emitter::unavailable(request, problem, &options.emitter)
+            Ok(emitter::unavailable(request, problem, &options.emitter))
         }
-        Err(error) => return Err(error),
-    };
-    if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
-        response.headers_mut().insert(header::LOCATION, location);
+        answer => answer,
     }
-    Ok(response)
 }
 
 async fn attach(

@@ -15,7 +15,10 @@ use crate::{
 };
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::StatusCode,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
     web::{Data, Path},
 };
 use serde::Deserialize;
@@ -131,7 +134,7 @@ impl Asking {
     ) -> Result<HttpResponse, ApiError> {
         let wants_stream = generations::Accepts::of(&self.request)
             == Some(generations::Accepts::Events { named: true });
-        // A stream that cannot be is refused before anything starts.
+        // Whatever could refuse the stream alone is asked before the answer starts.
         generations::session(&self.request)?;
         let start = Start {
             owner: current.user.id,
@@ -148,21 +151,23 @@ impl Asking {
             .start(&self.upstream, start)
             .await?;
         let location = started.location();
-        if wants_stream {
-            let stream = generations::stream(
-                &self.request,
-                &self.chat,
-                &self.options,
-                current,
-                started.generation_id,
-                0,
-                Some(location.clone()),
-            );
-            if let Ok(stream) = stream.await {
-                return Ok(stream);
-            }
-            // Too many streams, say. What was started is told all the same: an error would have the client ask again.
+        let ids = || made(StatusCode::ACCEPTED, &location).json(&started);
+        if !wants_stream {
+            return Ok(ids());
         }
-        Ok(made(StatusCode::ACCEPTED, &location).json(started))
+        let stream = generations::stream(
+            &self.request,
+            &self.chat,
+            &self.options,
+            current,
+            started.generation_id,
+            0,
+        );
+        // The answer has started: a reader too many gets its ids, not a refusal that would make the client ask twice.
+        let mut response = stream.await.unwrap_or_else(|_| ids());
+        if let Ok(location) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        Ok(response)
     }
 }
