@@ -241,10 +241,12 @@ async fn set_head(
 
 /// From the root to `leaf`, without the answers that never got a word.
 async fn path(tx: &mut Tx, leaf: Uuid) -> Result<Vec<PathMessage>, StoreError> {
+    // Each parent is looked up by a subquery: for a join Postgres prefers to read a small table again for every step.
     const SQL: &str = "WITH RECURSIVE path (id, parent_id, depth) AS (
             SELECT id, parent_id, 0 FROM messages WHERE id = $1
             UNION ALL
-            SELECT m.id, m.parent_id, path.depth + 1 FROM path JOIN messages m ON m.id = path.parent_id
+            SELECT parent_id, (SELECT m.parent_id FROM messages m WHERE m.id = path.parent_id), depth + 1
+            FROM path WHERE parent_id IS NOT NULL
         )
         SELECT m.role, m.content FROM path JOIN messages m ON m.id = path.id
         WHERE m.role <> 'assistant' OR m.content <> '' ORDER BY path.depth DESC";

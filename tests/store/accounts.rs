@@ -7,6 +7,15 @@ use time::Duration;
 
 pub async fn the_first_start_makes_one_operator_however_many_processes_start(db: &Scratch) {
     let other = db.open_again().await;
+    // With all connections open, the calls below meet.
+    join_all((0..20).map(|n| {
+        if n % 2 == 0 {
+            db.store.users()
+        } else {
+            other.users()
+        }
+    }))
+    .await;
     let starts = (0..20).map(|n| {
         let store = if n % 2 == 0 { &db.store } else { &other };
         // Names differ, so that no unique name does the work.

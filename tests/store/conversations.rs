@@ -40,7 +40,7 @@ pub async fn a_key_creates_once_and_counts_for_a_day(db: &Scratch) {
             model: None,
             system: None,
         };
-        let receipt = receipt(new.id);
+        let receipt = receipt(&new.id);
         let effect = store.create_conversation(owner, &new, Some((key, &receipt)));
         (effect.await.unwrap(), receipt)
     };

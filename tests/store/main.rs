@@ -3,9 +3,12 @@
 //! The Postgres tests need `CONTINUO_TEST_POSTGRES_URL`, a superuser's URL to a server; each creates a database of its own and drops
 //! it. Without it they are ignored.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod accounts;
 mod conversations;
 mod opening;
+mod sameness;
 mod scratch;
 mod searching;
 mod turns;

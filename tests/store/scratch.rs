@@ -192,7 +192,7 @@ pub fn once(key: &str, fingerprint: u8) -> Once {
     }
 }
 
-pub fn receipt(location: impl ToString) -> Receipt {
+pub fn receipt(location: &dyn std::fmt::Display) -> Receipt {
     Receipt {
         location: location.to_string(),
         body: json!({"location": location.to_string(), "nested": [1, null, {"deep": "é🙂"}]}),

@@ -196,7 +196,7 @@ pub async fn a_prompt_is_refused_where_it_cannot_stand_and_stores_nothing(db: &S
     // Neither does a refusal use up the key.
     let key = once("k", 1);
     let new = below(Parent::Head);
-    let kept = receipt(new.generation_id);
+    let kept = receipt(&new.generation_id);
     let first = store.begin_turn(owner, &new, Some((&key, &kept))).await;
     assert_eq!(first.unwrap().unwrap_err(), streaming);
     assert!(store.receipt(owner, &key).await.unwrap().is_none());
@@ -220,7 +220,7 @@ pub async fn twenty_twins_have_one_effect(db: &Scratch) {
         let key = &key;
         async move {
             let new = prompt(id, Parent::Head, "q");
-            let kept = receipt(new.generation_id);
+            let kept = receipt(&new.generation_id);
             let effect = store.begin_turn(owner, &new, Some((key, &kept))).await;
             (new, kept, effect.unwrap().unwrap())
         }
@@ -281,7 +281,7 @@ pub async fn another_answer_is_a_sibling_and_becomes_the_head(db: &Scratch) {
         message_id: first.message_id,
     });
     let key = once("k", 1);
-    let kept = receipt(again.generation_id);
+    let kept = receipt(&again.generation_id);
     let begun = store.begin_turn(owner, &again, Some((&key, &kept))).await;
     let Ok(Ok(Effect::Done(turn))) = begun else {
         panic!("{begun:?}")
@@ -533,7 +533,7 @@ pub async fn a_dropped_call_leaves_all_or_nothing(db: &Scratch) {
     for polls in 1.. {
         let new = prompt(id, Parent::Root, "q");
         let key = once(&format!("k{polls}"), 1);
-        let kept = receipt(new.generation_id);
+        let kept = receipt(&new.generation_id);
         let call = narrow.begin_turn(owner, &new, Some((&key, &kept)));
         whole += u32::from(polled(call, polls).await);
         // The connection is fit for the next call, whose effect others see.
