@@ -62,8 +62,13 @@ pub async fn open(url: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, O
 }
 
 async fn open_postgres(url: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, OpenError> {
-    let server = quiet(PgConnectOptions::from_str(url).map_err(|error| unreadable(&error))?)
+    let mut server = quiet(PgConnectOptions::from_str(url).map_err(|error| unreadable(&error))?)
         .application_name("continuo");
+    // sqlx keeps the brackets of an IPv6 address and then looks for a host of that name.
+    if let Some(address) = server.get_host().strip_prefix('[') {
+        let address = address.trim_end_matches(']').to_owned();
+        server = server.host(&address);
+    }
     // One plain connection first: a pool would go on trying where the operator wants to know why.
     let mut connection = match tokio::time::timeout(options.acquire_timeout, connect(&server)).await
     {

@@ -152,6 +152,9 @@ async fn a_server_that_is_not_there_is_named_with_host_and_port() {
     assert!(said.contains("refused"), "{said}");
     let said = refused("postgres://user:s3cret@no-such-host.invalid:5433/chat").await;
     assert!(said.contains("no-such-host.invalid:5433"), "{said}");
+    // An address, not a name to look up.
+    let said = refused(&format!("postgres://user:s3cret@[::1]:{port}/chat")).await;
+    assert!(said.contains("::1") && !said.contains("lookup"), "{said}");
 }
 
 #[tokio::test]
