@@ -140,7 +140,8 @@ pub struct Receipt {
 /// What is asked of a list of conversations.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
-    /// Words to find in titles and texts, ignoring case; `None` lists all.
+    /// Words to find in titles and texts, ignoring case in every script: each must occur somewhere, inside another word too. Of a
+    /// query the first 16 words count, of a word the first 200 characters. `None`, and a query without words, list all.
     pub text: Option<String>,
     /// Where the last page ended.
     pub after: Option<ListCursor>,
@@ -331,7 +332,8 @@ pub trait Turns {
         owner: UserId,
         id: GenerationId,
     ) -> Result<Option<StoredGeneration>, StoreError>;
-    /// Ends what an earlier process of this node left running: `interrupted`, with this problem. Returns their ids.
+    /// Ends what an earlier process of this node left running: `interrupted`, with this problem, the terminal event one position after
+    /// the last that was stored. Returns their ids.
     async fn interrupt_left_over(
         &self,
         node: NodeId,
