@@ -52,8 +52,8 @@ async function signIn(token) {
 /** Opens the page for whoever is signed in; else asks to sign in, saying why the attempt failed. */
 async function enter(refusal) {
   try {
-    const who = await request('GET', '/api/session');
-    element('user').textContent = who?.name ?? who?.user?.name ?? '';
+    const { user } = await request('GET', '/api/session');
+    element('user').textContent = user.name;
   } catch (problem) {
     return askToSignIn((refusal ?? (problem.status === 401 ? null : problem))?.text);
   }
