@@ -81,3 +81,19 @@ visit('enter within an input method does not send', async (visitor) => {
   assert.equal(await tab.prompt.inputValue(), 'にほん');
   assert.equal(await tab.prompt.getAttribute('readonly'), null);
 });
+
+visit('a refused prompt stays, with the reason and the time to wait', async (visitor) => {
+  const tab = await visitor.open();
+  await tab.page.route('**/messages', (route) => {
+    const problem = { type: '/problems/full', title: 'Too many answers at once', status: 429, detail: 'stop one or wait', retry_after: 7 };
+    route.fulfill({ status: 429, contentType: 'application/problem+json', headers: { 'Retry-After': '7' }, body: JSON.stringify(problem) });
+  }, { times: 1 });
+  await tab.prompt.fill('help');
+  await tab.prompt.press('Enter');
+  await tab.notice.waitFor();
+  assert.equal(await tab.notice.innerText(), 'Too many answers at once: stop one or wait. Try again in 7 s.');
+  assert.equal(await tab.prompt.inputValue(), 'help');
+  await tab.button.click();
+  await tab.ended();
+  assert.equal(await tab.notice.isVisible(), false);
+});

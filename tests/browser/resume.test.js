@@ -69,3 +69,53 @@ visit('a prompt that the server did not take stays, and is asked once', async (v
   assert.equal(await tab.prompt.inputValue(), '');
   assert.equal((await visitor.read(`/api/conversations/${tab.conversation}`)).messages.length, 2);
 });
+
+visit('a position that is gone is made good by a snapshot', async (visitor) => {
+  const tab = await visitor.open();
+  await tab.ask('slow');
+  await tab.streamed(20);
+  await tab.page.route('**/events', (route) => {
+    route.continue({ headers: { ...route.request().headers(), 'last-event-id': '999999' } });
+  }, { times: 1 });
+  await tab.page.reload();
+  await tab.ended();
+  assert.equal(await tab.text.textContent(), (await visitor.stored(tab)).content);
+});
+
+visit('a stream that cannot be served now is asked for again', async (visitor) => {
+  const tab = await visitor.open();
+  await tab.page.route('**/events', (route) => {
+    const problem = { type: '/problems/full', title: 'No room', status: 503, detail: 'too many readers; wait a little' };
+    const body = `retry: 300\n\nevent: unavailable\ndata: ${JSON.stringify(problem)}\n\n`;
+    route.fulfill({ contentType: 'text/event-stream', body });
+  }, { times: 1 });
+  await tab.ask('slow');
+  await tab.page.getByText('No room: too many readers; wait a little.').waitFor();
+  await tab.ended();
+  assert.equal(await tab.page.locator('#connection').textContent(), '');
+  assert.equal(await tab.text.textContent(), (await visitor.stored(tab)).content);
+});
+
+visit('events are read whatever way their bytes are cut', async (visitor) => {
+  const { page } = await visitor.open();
+  const differing = await page.evaluate(async () => {
+    const { Parser } = await import(new URL('stream.js', document.querySelector('script').src));
+    const text = ': hello\n\nretry: 1500\n\nevent: delta\nid: 7\ndata: {"text":"漢😀"}\n\nevent:ping\r\ndata: {}\r\n\r\nid: 8\rdata: a\rdata: b\r\rdata: cut off';
+    const bytes = new TextEncoder().encode(text);
+    const whole = JSON.stringify(new Parser().push(bytes));
+    const wrong = [];
+    for (let first = 0; first <= bytes.length; first++) {
+      for (const second of [first, first + 1, bytes.length]) {
+        const parser = new Parser();
+        const pieces = [bytes.subarray(0, first), bytes.subarray(first, second), bytes.subarray(second)];
+        const events = pieces.flatMap((piece) => parser.push(piece));
+        if (JSON.stringify(events) !== whole || parser.retry !== 1500) wrong.push([first, second, events]);
+      }
+    }
+    return { whole: JSON.parse(whole), wrong };
+  });
+  assert.deepEqual(differing, {
+    whole: [{ name: 'delta', data: '{"text":"漢😀"}', id: 7 }, { name: 'ping', data: '{}' }, { name: 'message', data: 'a\nb', id: 8 }],
+    wrong: [],
+  });
+});
