@@ -179,8 +179,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         signal(SignalKind::interrupt())?,
     );
     let server = server::build(config).await?;
-    print(&format!("listening on {}", server.origin()))?;
-    print(&server.login_link().await?)?;
+    for line in [
+        format!("listening on {}", server.origin()),
+        server.login_link().await?,
+    ] {
+        if let Err(error) = print(&line) {
+            // Nobody reads it, as behind `| head -1`; that is no reason not to serve.
+            tracing::warn!(error = &*error, "`continuo login` prints another link");
+        }
+    }
     let signals = async {
         for token in [&shutdown.drain, &shutdown.hurry] {
             tokio::select! {

@@ -40,10 +40,10 @@ impl Continuo {
             command
         };
         let mut process = command(&[]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap());
+        let (mut line, mut link) = (String::new(), String::new());
+        lines.read_line(&mut line).unwrap();
+        lines.read_line(&mut link).unwrap();
         let port = line
             .trim()
             .rsplit(':')
