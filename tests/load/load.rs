@@ -1,7 +1,7 @@
 //! Measurements, on 127.0.0.1 only, bounded in count and time, with the server under test as a child process:
 //!
 //! * `load idle [10000]`: memory of an idle emitter, and how fast the registry is empty again.
-//! * `load streams [50 50 10 5]`: streams, tokens a second, seconds, rounds; delay added to a token and processor time of a token,
+//! * `load streams [50 50 20 5]`: streams, tokens a second, seconds, rounds; delay added to a token and processor time of a token,
 //!   beside nginx that passes the same upstream on unbuffered.
 //!
 //! Upstream, readers and clock are in this process: a token carries the time at which it was sent. Figures are for comparing within
@@ -44,7 +44,7 @@ async fn main() {
             let load = Load {
                 streams: number(0, 50, 500),
                 rate: number(1, 50, 500),
-                seconds: number(2, 10, 60),
+                seconds: number(2, 20, 60),
             };
             streams(load, number(3, 5, 20)).await;
         }
