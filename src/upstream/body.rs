@@ -16,6 +16,8 @@ pub(super) struct BodyReader {
     limit: usize,
     shape: Shape,
     chunks: ChunkReader,
+    /// The payloads that said something, when they are asked for.
+    payloads: Option<Vec<String>>,
 }
 
 /// Content types are not to be trusted: event streams come as `text/plain`, errors as `text/event-stream`.
@@ -30,11 +32,12 @@ enum Shape {
 
 impl BodyReader {
     /// `limit` in bytes, of an event and of a body that is one JSON text.
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, keep_payloads: bool) -> Self {
         Self {
             limit,
             shape: Shape::Unknown,
             chunks: ChunkReader::default(),
+            payloads: keep_payloads.then(Vec::new),
         }
     }
 
@@ -66,7 +69,11 @@ impl BodyReader {
             }
             Shape::Events(events) => loop {
                 let verdict = match events.next(&mut bytes) {
-                    Ok(Some(event)) => self.chunks.read(event.data, event.is_error, deltas),
+                    Ok(Some(event)) => {
+                        let verdict = self.chunks.read(event.data, event.is_error, deltas);
+                        keep(&mut self.payloads, event.data, &verdict);
+                        verdict
+                    }
                     Ok(None) => return None,
                     Err(_) => Verdict::Failed(too_large("event", self.limit)),
                 };
@@ -84,20 +91,30 @@ impl BodyReader {
                 Failure::Unreadable,
                 "the upstream sent an empty answer",
             )),
-            Shape::Whole(body) => self.chunks.read_whole(body, deltas),
+            Shape::Whole(body) => {
+                let verdict = self.chunks.read_whole(body, deltas);
+                if let Verdict::Done = verdict {
+                    keep(&mut self.payloads, body, &Verdict::GoOn);
+                }
+                verdict
+            }
             Shape::Events(events) => {
                 let last = match events.finish() {
-                    Some(event) => self.chunks.read_last(event.data, event.is_error, deltas),
-                    None => Verdict::GoOn,
+                    Some(event) => {
+                        let verdict = self.chunks.read_last(event.data, event.is_error, deltas);
+                        keep(&mut self.payloads, event.data, &verdict);
+                        verdict
+                    }
+                    None => Verdict::Skipped,
                 };
                 match last {
-                    Verdict::GoOn if !events.is_recognized() => {
+                    Verdict::GoOn | Verdict::Skipped if !events.is_recognized() => {
                         Verdict::Failed(UpstreamError::new(
                             Failure::Unreadable,
                             "the upstream's answer is neither an event stream nor JSON",
                         ))
                     }
-                    Verdict::GoOn => {
+                    Verdict::GoOn | Verdict::Skipped => {
                         return self.break_off(UpstreamError::new(
                             Failure::Truncated,
                             "the upstream closed the connection before the answer was done",
@@ -123,15 +140,33 @@ impl BodyReader {
         self.chunks.finish(deltas);
     }
 
+    /// The payloads since the last call.
+    pub fn take_payloads(&mut self) -> Vec<String> {
+        self.payloads
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
     /// How many events, or parts of them, could not be read.
     pub fn skipped(&self) -> u64 {
         self.chunks.skipped()
     }
 }
 
+fn keep(payloads: &mut Option<Vec<String>>, data: &[u8], verdict: &Verdict) {
+    if let (Some(payloads), Verdict::GoOn) = (payloads, verdict) {
+        let payload = String::from_utf8_lossy(data);
+        let payload = payload.trim();
+        if !payload.is_empty() {
+            payloads.push(payload.to_owned());
+        }
+    }
+}
+
 fn ending(verdict: Verdict, chunks: &ChunkReader) -> Option<Ending> {
     match verdict {
-        Verdict::GoOn => None,
+        Verdict::GoOn | Verdict::Skipped => None,
         Verdict::Done => Some(Ok(end(chunks))),
         Verdict::Failed(error) => Some(Err(error)),
     }

@@ -15,6 +15,8 @@ use serde_json::{Value, value::RawValue};
 #[derive(Debug)]
 pub(super) enum Verdict {
     GoOn,
+    /// Nothing, because nothing could be read.
+    Skipped,
     /// `[DONE]`, or the whole answer.
     Done,
     Failed(UpstreamError),
@@ -96,7 +98,7 @@ impl ChunkReader {
         }
         let Ok(chunk) = serde_json::from_str::<Chunk>(data) else {
             self.skipped += 1;
-            return Verdict::GoOn;
+            return Verdict::Skipped;
         };
         self.add(&chunk, data, deltas)
     }

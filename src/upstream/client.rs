@@ -97,6 +97,13 @@ impl Upstream {
         }
     }
 
+    /// Asks with a client's own request, a JSON text in the shape of OpenAI's, which is passed on as it is: whether it says
+    /// `stream`, and what of the usage the client may see, is the caller's business. The payloads of the answer are kept, see
+    /// [`Completion::take_payloads`]. Dropping the future closes the socket.
+    pub async fn relay(&self, request: Bytes) -> Result<Completion, UpstreamError> {
+        self.send(request, true).await
+    }
+
     /// The ids of the models that the upstream offers, in its order.
     pub async fn models(&self) -> Result<Vec<String>, UpstreamError> {
         let inner = &self.inner;
@@ -118,25 +125,26 @@ impl Upstream {
     }
 
     async fn post(&self, body: &Body<'_>) -> Result<Completion, UpstreamError> {
-        let options = &self.inner.options;
+        let body = serde_json::to_vec(body).map_err(|error| {
+            let message = format!("cannot write the request: {error}");
+            UpstreamError::new(Failure::Unreadable, message)
+        })?;
+        self.send(body.into(), false).await
+    }
+
+    async fn send(&self, body: Bytes, keep_payloads: bool) -> Result<Completion, UpstreamError> {
+        let inner = &self.inner;
+        let options = &inner.options;
         let total = Deadline::new(options.total, Failure::TooLong);
         let first_byte = Deadline::new(options.first_byte, Failure::Late).or_earlier(total);
         let head = async {
-            let body = serde_json::to_vec(body).map_err(|error| {
-                UpstreamError::new(
-                    Failure::Unreadable,
-                    format!("cannot write the request: {error}"),
-                )
-            })?;
             let path = "chat/completions";
-            let response = self
-                .inner
-                .send(&Method::POST, path, &body.into(), first_byte)
-                .await?;
+            let response = inner.send(&Method::POST, path, &body, first_byte).await?;
             response::accept(response, options).await
         };
-        let response = head.await.map_err(|error| self.inner.clean(error))?;
-        Ok(Completion::new(self.inner.clone(), response, total))
+        let response = head.await.map_err(|error| inner.clean(error))?;
+        let inner = inner.clone();
+        Ok(Completion::new(inner, response, total, keep_payloads))
     }
 }
 

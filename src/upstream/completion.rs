@@ -26,8 +26,13 @@ pub struct Completion {
 }
 
 impl Completion {
-    pub(super) fn new(inner: Rc<Inner>, response: ClientResponse, total: Deadline) -> Self {
-        let reader = BodyReader::new(inner.options.event_bytes);
+    pub(super) fn new(
+        inner: Rc<Inner>,
+        response: ClientResponse,
+        total: Deadline,
+        keep_payloads: bool,
+    ) -> Self {
+        let reader = BodyReader::new(inner.options.event_bytes, keep_payloads);
         Self {
             inner,
             response: Some(response),
@@ -59,6 +64,12 @@ impl Completion {
                 Ok(Step::Deltas(deltas))
             }
         }
+    }
+
+    /// The payloads behind the steps since the last call, byte for byte: chunks, or one whole answer. Errors, `[DONE]` and what
+    /// could not be read are not among them. Only of an answer to [`Upstream::relay`](super::Upstream::relay).
+    pub fn take_payloads(&mut self) -> Vec<String> {
+        self.reader.take_payloads()
     }
 
     /// How many events, or parts of them, were unreadable and left out so far.

@@ -1,7 +1,7 @@
 //! Raw bytes of real servers, in `tests/fixtures/upstream-quirks.json`, delivered in every way in which a network can.
 
-use crate::{Call, FakeUpstream, FrozenClock, Read, ask};
-use continuo::upstream::Failure;
+use crate::{Call, FakeUpstream, FrozenClock, Read, ask, options};
+use continuo::upstream::{Failure, Step, Upstream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -354,4 +354,69 @@ async fn a_stream_that_breaks_anywhere_is_a_prefix_and_never_a_forged_end() {
             }
         }
     }
+}
+
+#[actix_web::test]
+async fn a_relayed_answer_keeps_its_payloads_byte_for_byte() {
+    let fake = FakeUpstream::start().await;
+    let upstream = Upstream::new(&options(&fake));
+    for fixture in fixtures()
+        .iter()
+        .filter(|fixture| fixture.expect["keep"].is_array())
+    {
+        let asking = async {
+            let mut completion = upstream.relay("{\"any\": 1.0}".into()).await.unwrap();
+            let mut payloads = Vec::new();
+            while let Step::Deltas(_) = completion.next().await.unwrap() {
+                payloads.extend(completion.take_payloads());
+            }
+            payloads
+        };
+        let (mut payloads, _call) = tokio::join!(asking, async {
+            let mut call = fake.next_call().await;
+            assert_eq!(call.body, b"{\"any\": 1.0}");
+            fixture.play(&mut call, Delivery::ByteByByte, None).await;
+            call
+        });
+        let mut sent = String::new();
+        for piece in fixture.pieces() {
+            if let Piece::Bytes(bytes) = piece {
+                sent += &String::from_utf8(bytes).unwrap();
+            }
+        }
+        payloads.push("[DONE]\n\n".to_owned());
+        let events = format!("data: {}", payloads.join("\n\ndata: "));
+        assert_eq!(events, sent, "{}", fixture.id);
+        for word in fixture.expect["keep"].as_array().unwrap() {
+            assert!(sent.contains(word.as_str().unwrap()));
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_relayed_answer_may_be_whole_and_may_end_in_an_error() {
+    let fake = FakeUpstream::start().await;
+    let upstream = Upstream::new(&options(&fake));
+    let (completion, ()) = tokio::join!(upstream.relay("{}".into()), async {
+        fake.next_call().await.reply_completion("Hello").await;
+    });
+    let mut completion = completion.unwrap();
+    while let Step::Deltas(_) = completion.next().await.unwrap() {}
+    let payloads = completion.take_payloads();
+    assert!(
+        payloads[0].contains("\"content\":\"Hello\""),
+        "{payloads:?}"
+    );
+    assert_eq!(payloads.len(), 1);
+    let (completion, _call) = tokio::join!(upstream.relay("{}".into()), async {
+        let mut call = fake.next_call().await;
+        call.head_sse().await;
+        call.send("Hel").await;
+        call.send_raw("data: {\"cho\n\ndata:\n\ndata: {\"error\":\"no\"}\n\n")
+            .await;
+        call
+    });
+    let mut completion = completion.unwrap();
+    while completion.next().await.is_ok() {}
+    assert_eq!(completion.take_payloads().len(), 1);
 }
