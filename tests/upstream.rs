@@ -26,8 +26,18 @@ use std::time::Duration;
 
 const KEY: &str = "sk-0123456789abcdef";
 
-/// Deadlines that no busy machine reaches.
+/// Deadlines that no busy machine reaches, and that end a test which waits in vain.
 fn options(fake: &FakeUpstream) -> UpstreamOptions {
+    UpstreamOptions {
+        first_byte: Duration::from_secs(30),
+        silence: Duration::from_secs(30),
+        total: Duration::from_mins(2),
+        ..production(fake)
+    }
+}
+
+/// The deadlines that a server has by default.
+fn production(fake: &FakeUpstream) -> UpstreamOptions {
     UpstreamOptions {
         base_url: fake.base_url(),
         api_key: Some(Secret(KEY.to_owned())),
@@ -122,7 +132,15 @@ async fn read(completion: Result<Completion, UpstreamError>) -> Read {
 
 /// What a client reads of an answer that `play` sends.
 async fn ask(fake: &FakeUpstream, play: impl AsyncFnOnce(&mut Call)) -> Read {
-    let upstream = Upstream::new(&options(fake));
+    ask_with(&options(fake), fake, play).await
+}
+
+async fn ask_with(
+    options: &UpstreamOptions,
+    fake: &FakeUpstream,
+    play: impl AsyncFnOnce(&mut Call),
+) -> Read {
+    let upstream = Upstream::new(options);
     let request = request();
     let answering = async {
         let mut call = fake.next_call().await;

@@ -1,13 +1,34 @@
 //! Every wait ends, with the deadlines of production and a clock that the test moves.
 
-use crate::{Call, FakeUpstream, FrozenClock, Read, ask, options, read, request};
-use continuo::upstream::{Failure, Upstream};
+use crate::{Call, FakeUpstream, FrozenClock, Read, ask_with, options, production, read, request};
+use continuo::upstream::{Failure, Upstream, UpstreamOptions};
 use std::time::Duration;
 
 async fn ask_frozen(play: impl AsyncFnOnce(&mut Call, &FrozenClock)) -> Read {
     let clock = FrozenClock::new();
     let fake = FakeUpstream::start().await;
-    ask(&fake, async |call| play(call, &clock).await).await
+    ask_with(&production(&fake), &fake, async |call| {
+        play(call, &clock).await;
+    })
+    .await
+}
+
+#[actix_web::test]
+async fn the_total_deadline_counts_from_the_request() {
+    let clock = FrozenClock::new();
+    let fake = FakeUpstream::start().await;
+    let options = UpstreamOptions {
+        total: Duration::from_mins(5),
+        ..production(&fake)
+    };
+    let read = ask_with(&options, &fake, async |call| {
+        clock.pass(Duration::from_mins(4)).await;
+        assert!(!call.is_closed());
+        clock.pass(Duration::from_secs(61)).await;
+        assert!(call.is_closed());
+    })
+    .await;
+    assert_eq!(read.error().kind, Failure::TooLong, "{read:?}");
 }
 
 #[actix_web::test]
@@ -98,7 +119,7 @@ async fn a_list_of_models_is_not_waited_for_as_long_as_an_answer() {
     let clock = FrozenClock::new();
     let fake = FakeUpstream::start().await;
     fake.set_models(None);
-    let upstream = Upstream::new(&options(&fake));
+    let upstream = Upstream::new(&production(&fake));
     let (models, _call) = tokio::join!(upstream.models(), async {
         let call = fake.next_call().await;
         clock.pass(Duration::from_secs(11)).await;
