@@ -13,7 +13,10 @@ use actix_web::{
     body::MessageBody,
     cookie::{Cookie, SameSite, time::Duration as CookieAge},
     dev::{Payload, ServiceRequest, ServiceResponse},
-    http::header::{self, HeaderMap},
+    http::{
+        header::{self, HeaderMap},
+        uri::Authority,
+    },
     middleware::Next,
     web::Data,
 };
@@ -23,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 /// How long a one-time login link is good for.
-pub const LINK_LIFETIME: Duration = Duration::from_secs(15 * 60);
+pub const LINK_LIFETIME: Duration = Duration::from_mins(15);
 
 /// What the extractors need.
 pub struct Auth {
@@ -232,7 +235,7 @@ pub async fn walls(
     let host = request
         .uri()
         .authority()
-        .map(|authority| authority.as_str())
+        .map(Authority::as_str)
         .or(host)
         .unwrap_or_default()
         .to_owned();

@@ -126,13 +126,15 @@ impl Reader {
                         return None;
                     }
                 }
-                frames = self.cursor.next() => match frames {
-                    Some(frames) => self.frames = frames.into(),
-                    None => {
+                frames = self.cursor.next() => {
+                    let Some(frames) = frames else {
                         self.attached.leave(Reason::Finished);
                         return None;
-                    }
-                },
+                    };
+                    let bytes = frames.iter().map(|frame| frame.event.data.len() as u64).sum();
+                    self.attached.advance(self.cursor.seq(), self.cursor.lag(), bytes);
+                    self.frames = frames.into();
+                }
                 () = tokio::time::sleep_until(self.next_beat.min(self.ends_at)) => {
                     if Instant::now() >= self.ends_at {
                         self.attached.leave(Reason::Lifetime);

@@ -35,7 +35,7 @@ struct Options {
     /// Address and port to listen on [default: 127.0.0.1:8080]
     #[arg(long, global = true, value_name = "ADDRESS")]
     bind: Option<String>,
-    /// Where the database, the node's id and the lock are [default: $XDG_DATA_HOME/continuo]
+    /// Where the database, the node's id and the lock are [default: `$XDG_DATA_HOME/continuo`]
     #[arg(long, global = true, value_name = "DIRECTORY")]
     data_dir: Option<String>,
     /// postgres://… or sqlite://…
@@ -197,7 +197,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             token.cancel();
         }
         // Two are enough; a third changes nothing.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         ended = server.run(shutdown.clone()) => ended,

@@ -341,6 +341,10 @@ impl Problem {
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
 fn message_status<S: serde::Serializer>(
     progress: &Progress,
     serializer: S,
@@ -348,6 +352,10 @@ fn message_status<S: serde::Serializer>(
     serializer.serialize_str(progress.of_message())
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
 fn generation_status<S: serde::Serializer>(
     progress: &Progress,
     serializer: S,

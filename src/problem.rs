@@ -28,7 +28,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// A problem on its way to the client, with the error behind it, which the client never sees.
 #[derive(Debug)]
 pub struct ApiError {
-    problem: Problem,
+    problem: Box<Problem>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -36,7 +36,7 @@ impl ApiError {
     /// `name` is the last part of the problem's type.
     pub fn new(status: u16, name: &str, title: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            problem: Problem::new(status, name, title, detail),
+            problem: Box::new(Problem::new(status, name, title, detail)),
             source: None,
         }
     }
@@ -90,7 +90,7 @@ impl ApiError {
         self.log();
         Problem {
             instance: request_id.map(|id| id.to_string()),
-            ..self.problem
+            ..*self.problem
         }
     }
 
@@ -270,7 +270,7 @@ fn with_problem(response: ServiceResponse, request_id: Option<RequestId>) -> Ser
     let problem = match known {
         Some(error) => {
             error.log();
-            error.problem.clone()
+            (*error.problem).clone()
         }
         None => of_status(status),
     };

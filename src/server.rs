@@ -42,8 +42,8 @@ const REFUSED_BODY: Duration = Duration::from_secs(10);
 /// How often ended logs are let go.
 const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// How long, and how often looked at, receipts of idempotency keys are kept.
-const RECEIPTS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-const RECEIPTS_EVERY: Duration = Duration::from_secs(60 * 60);
+const RECEIPTS_KEPT: Duration = Duration::from_hours(24);
+const RECEIPTS_EVERY: Duration = Duration::from_hours(1);
 
 /// Opens the store that the options name: their URL, else SQLite in the data directory.
 pub async fn open_store(config: &Config, data_dir: &DataDir) -> anyhow::Result<Arc<dyn Store>> {
@@ -103,12 +103,11 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     let address = listener.local_addr().context("cannot tell the address")?;
     data_dir.set_origin(&origin(address))?;
 
-    let demo = match config.upstream.url.is_empty() {
-        true => Some(
-            demo::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-                .context("cannot start the demo model")?,
-        ),
-        false => None,
+    let demo = if config.upstream.url.is_empty() {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Some(demo::start(any_port).context("cannot start the demo model")?)
+    } else {
+        None
     };
     let upstream = upstream_options(&config, demo.as_ref());
     let registry = Registry::new(RegistryOptions {

@@ -403,7 +403,7 @@ mod tests {
             emitters_per_user: 3,
             generations: 5,
             generations_per_user: 3,
-            retain: Duration::from_secs(60),
+            retain: Duration::from_mins(1),
             retain_bytes: 1 << 20,
             log_bytes: 1 << 20,
         })

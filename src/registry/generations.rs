@@ -177,7 +177,7 @@ mod tests {
             emitters_per_user: 3,
             generations: 3,
             generations_per_user: 2,
-            retain: Duration::from_secs(60),
+            retain: Duration::from_mins(1),
             retain_bytes,
             log_bytes: 1 << 20,
         })
@@ -193,7 +193,7 @@ mod tests {
         )
     }
 
-    fn end(slot: Slot) {
+    fn end(slot: &Slot) {
         slot.log
             .append(&Event::Done(Box::new(Done {
                 outcome: Outcome::Completed,
@@ -234,7 +234,8 @@ mod tests {
         let (registry, user) = (registry(1 << 20), UserId::new());
         let slot = registry.reserve(generation(user)).expect("room");
         let id = slot.id;
-        end(slot);
+        end(&slot);
+        drop(slot);
         assert!(registry.generation(user, id).is_some());
         assert!(
             registry.generation(UserId::new(), id).is_none(),
@@ -253,7 +254,8 @@ mod tests {
             .map(|_| {
                 let slot = registry.reserve(generation(user)).expect("room");
                 let id = slot.id;
-                end(slot);
+                end(&slot);
+                drop(slot);
                 id
             })
             .collect();

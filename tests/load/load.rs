@@ -62,7 +62,7 @@ async fn idle(count: usize) {
         seconds: 0,
     })
     .await;
-    let server = Continuo::start(&upstream.base_url()).await;
+    let server = Continuo::start(&upstream.base_url());
     let turn = server.ask().await;
     // One reader before the count, so that what the first of all costs is not counted.
     let first = client::attach(&server.target(), &turn).await;
@@ -92,7 +92,7 @@ async fn idle(count: usize) {
     drop((first, readers));
     let dropped = Instant::now();
     let mut left = server.emitters().await;
-    while left > 0 && dropped.elapsed() < Duration::from_secs(60) {
+    while left > 0 && dropped.elapsed() < Duration::from_mins(1) {
         left = server.emitters().await;
     }
     println!(
@@ -120,7 +120,7 @@ struct Round {
 
 async fn streams(load: Load, rounds: usize) {
     let upstream = Upstream::start(load).await;
-    let continuo = Continuo::start(&upstream.base_url()).await;
+    let continuo = Continuo::start(&upstream.base_url());
     let nginx = Nginx::start(upstream.port()).await;
     let Load {
         streams,
@@ -206,10 +206,10 @@ async fn measure(load: Load, target: &Target, processor_nanos: impl Fn() -> u64)
         "every token arrived once"
     );
     delays.sort_unstable();
-    let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+    let at = |percent: usize| delays[(delays.len() - 1) * percent / 100] as f64 / 1000.0;
     Round {
-        p50: at(0.5),
-        p99: at(0.99),
+        p50: at(50),
+        p99: at(99),
         processor: processor as f64 / 1000.0 / delays.len() as f64,
     }
 }

@@ -17,7 +17,7 @@ pub struct Continuo {
 
 impl Continuo {
     /// The release build beside this program, with an upstream of ours.
-    pub async fn start(upstream: &str) -> Self {
+    pub fn start(upstream: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let binary = std::env::current_exe().unwrap();
         let binary = binary
@@ -41,9 +41,9 @@ impl Continuo {
         };
         let mut process = command(&[]).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap());
-        let (mut line, mut link) = (String::new(), String::new());
+        let (mut line, mut login) = (String::new(), String::new());
         lines.read_line(&mut line).unwrap();
-        lines.read_line(&mut link).unwrap();
+        lines.read_line(&mut login).unwrap();
         let port = line
             .trim()
             .rsplit(':')
