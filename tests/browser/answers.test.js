@@ -14,12 +14,45 @@ visit('an answer streams and equals the stored one', async (visitor) => {
   assert.ok(seen.length > 3, `it came at once: ${seen.length} steps`);
 });
 
-visit('a long answer arrives whole', async (visitor) => {
+visit('a growing answer is followed until its reader turns upwards', async (visitor) => {
   const tab = await visitor.open();
+  const { page } = tab;
   await tab.ask('long');
+  const place = () => page.evaluate(() => {
+    const { scrollTop, scrollHeight, clientHeight } = document.querySelector('#transcript');
+    return { scrollTop, overflow: scrollHeight - clientHeight };
+  });
+  const outgrows = (pixels) => page.waitForFunction((n) => {
+    const { scrollHeight, clientHeight } = document.querySelector('#transcript');
+    return scrollHeight - clientHeight > n;
+  }, pixels);
+  await outgrows(100);
+  const { scrollTop, overflow } = await place();
+  assert.ok(overflow - scrollTop < 64, `${overflow - scrollTop} px from the bottom`);
+  await page.locator('#transcript').hover();
+  await page.mouse.wheel(0, -50);
+  await page.locator('#latest').waitFor();
+  const left = await place();
+  await outgrows(left.overflow + 100);
+  assert.ok((await place()).scrollTop <= left.scrollTop, 'it went down by itself');
+  await page.locator('#latest').click();
+  await page.locator('#latest').waitFor({ state: 'hidden' });
+  const back = await place();
+  assert.ok(back.overflow - back.scrollTop < 64);
+  await tab.button.click();
+  await tab.ended('stopped');
+  assert.equal(await tab.text.textContent(), (await visitor.stored(tab)).content);
+}, { viewport: { width: 800, height: 420 } });
+
+visit('thinking is folded away and equals the stored one', async (visitor) => {
+  const tab = await visitor.open();
+  await tab.ask('think');
+  const thoughts = tab.answer.locator('details.reasoning');
+  await thoughts.waitFor();
+  assert.equal(await thoughts.getAttribute('open'), null);
   await tab.ended();
-  const { content } = await visitor.stored(tab);
-  assert.ok(content.length > 5_000);
+  const { content, reasoning } = await visitor.stored(tab);
+  assert.equal(await thoughts.locator('.text').textContent(), reasoning);
   assert.equal(await tab.text.textContent(), content);
 });
 
@@ -37,10 +70,10 @@ visit('stop keeps what was written', async (visitor) => {
   assert.equal(await tab.button.getAttribute('aria-label'), 'Send');
 });
 
-visit('escape stops an answer before its first word', async (visitor) => {
+visit('escape stops an answer that fell silent', async (visitor) => {
   const tab = await visitor.open();
   await tab.ask('silent');
-  await tab.page.waitForFunction(() => document.querySelector('#send').classList.contains('stop'));
+  await tab.streamed(1);
   await tab.page.keyboard.press('Escape');
   await tab.ended('stopped');
   assert.equal((await visitor.stored(tab)).status, 'stopped');

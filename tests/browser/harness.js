@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -37,7 +38,7 @@ after(async () => {
   await server.close();
 });
 
-export const { origin } = server;
+export const { origin, crash } = server;
 
 /** A new login link, as an operator makes it beside the running server. */
 export async function newLink() {
@@ -206,29 +207,41 @@ function run(parameters) {
 
 async function startServer() {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'continuo-browser-'));
-  const child = run(['--bind', '127.0.0.1:0', '--data-dir', directory]);
-  process.on('exit', () => child.kill('SIGKILL'));
+  let { child, address, link, ended } = await serve('127.0.0.1:0', directory);
+  process.on('exit', () => {
+    child.kill('SIGKILL');
+    rmSync(directory, { recursive: true, force: true });
+  });
+  const end = (signal) => {
+    child.kill(signal);
+    return ended;
+  };
+  return {
+    origin: address,
+    link,
+    directory,
+    close: () => end('SIGTERM'),
+    /** Ends the process without warning and starts another in its place. */
+    async crash() {
+      await end('SIGKILL');
+      ({ child, ended } = await serve(new URL(address).host, directory));
+    },
+  };
+}
+
+async function serve(bind, directory) {
+  const child = run(['--bind', bind, '--data-dir', directory]);
   const ended = new Promise((resolve) => child.on('exit', resolve));
   const lines = createInterface(child.stdout);
-  let link;
   let address;
   for await (const line of lines) {
     address ??= /listening on (http:\/\/\S+)/.exec(line)?.[1];
-    link ??= /http\S+#login=\S+/.exec(line)?.[0];
-    if (address && link) break;
+    const link = /http\S+#login=\S+/.exec(line)?.[0];
+    if (!address || !link) continue;
+    child.stdout.resume();
+    return { child, address: new URL(address).origin, link, ended };
   }
-  if (!link) throw new Error(`${BINARY} ended before it listened`);
-  child.stdout.resume();
-  return {
-    origin: new URL(address).origin,
-    link,
-    directory,
-    async close() {
-      child.kill('SIGTERM');
-      await ended;
-      await rm(directory, { recursive: true, force: true });
-    },
-  };
+  throw new Error(`${BINARY} ended before it listened`);
 }
 
 /** Passes bytes on until told to cut. */

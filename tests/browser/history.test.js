@@ -7,7 +7,7 @@ visit('conversations are listed, found and opened', async (visitor) => {
   await tab.ended();
   const help = tab.conversation;
   await tab.page.getByRole('button', { name: 'New conversation' }).click();
-  await tab.ask('cut the zebra short');
+  await tab.ask('demo:cut zebra');
   await tab.ended('truncated');
   await tab.rows.nth(1).waitFor();
   assert.ok((await tab.rows.first().innerText()).includes('zebra'), 'the newest comes first');

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { assertGrew, visit } from './harness.js';
+import { assertGrew, crash, visit } from './harness.js';
 
 visit('a reload in the middle of an answer loses nothing and doubles nothing', async (visitor) => {
   const tab = await visitor.open();
-  await tab.ask('slow');
-  for (const characters of [10, 40, 80]) {
+  await tab.ask('help');
+  for (const characters of [100, 300, 500]) {
     await tab.streamed(characters);
     await tab.page.reload();
   }
@@ -17,10 +17,10 @@ visit('a reload in the middle of an answer loses nothing and doubles nothing', a
 
 visit('a second tab shows the same answer', async (visitor) => {
   const first = await visitor.open();
-  await first.ask('slow');
-  await first.streamed(10);
+  await first.ask('help');
+  await first.streamed(100);
   const second = await visitor.open(`#c=${first.conversation}`);
-  await second.streamed(20);
+  await second.streamed(100);
   await Promise.all([first.ended(), second.ended()]);
   const { content } = await visitor.stored(first);
   assert.equal(await first.text.textContent(), content);
@@ -31,8 +31,8 @@ visit('an answer resumes exactly after its connection was cut', async (visitor) 
   const proxy = await visitor.proxy();
   const tab = await visitor.open('', proxy.origin);
   await tab.watch();
-  await tab.ask('slow');
-  for (const characters of [10, 40, 80]) {
+  await tab.ask('help');
+  for (const characters of [100, 300, 500]) {
     await tab.streamed(characters);
     proxy.cut();
   }
@@ -44,14 +44,27 @@ visit('an answer resumes exactly after its connection was cut', async (visitor) 
 visit('a lost server is announced, and forgotten when it is back', async (visitor) => {
   const proxy = await visitor.proxy();
   const tab = await visitor.open('', proxy.origin);
-  await tab.ask('slow');
-  await tab.streamed(10);
+  await tab.ask('help');
+  await tab.streamed(100);
   proxy.shut();
   await tab.page.getByText('Reconnecting…').waitFor();
   proxy.reopen();
   await tab.page.getByText('Reconnecting…').waitFor({ state: 'hidden' });
   await tab.ended();
   assert.equal(await tab.text.textContent(), (await visitor.stored(tab)).content);
+});
+
+visit('an answer whose server died is marked, and the next one comes', async (visitor) => {
+  const tab = await visitor.open();
+  await tab.ask('help');
+  await tab.streamed(300);
+  await crash();
+  await tab.ended('interrupted');
+  const { content, problem } = await visitor.stored(tab);
+  assert.equal(await tab.text.textContent(), content);
+  assert.ok((await tab.note.innerText()).includes(problem.detail));
+  await tab.ask('help');
+  await tab.ended();
 });
 
 visit('a prompt that the server did not take stays, and is asked once', async (visitor) => {
@@ -72,8 +85,8 @@ visit('a prompt that the server did not take stays, and is asked once', async (v
 
 visit('a position that is gone is made good by a snapshot', async (visitor) => {
   const tab = await visitor.open();
-  await tab.ask('slow');
-  await tab.streamed(20);
+  await tab.ask('help');
+  await tab.streamed(100);
   await tab.page.route('**/events', (route) => {
     route.continue({ headers: { ...route.request().headers(), 'last-event-id': '999999' } });
   }, { times: 1 });
@@ -89,7 +102,7 @@ visit('a stream that cannot be served now is asked for again', async (visitor) =
     const body = `retry: 300\n\nevent: unavailable\ndata: ${JSON.stringify(problem)}\n\n`;
     route.fulfill({ contentType: 'text/event-stream', body });
   }, { times: 1 });
-  await tab.ask('slow');
+  await tab.ask('help');
   await tab.page.getByText('No room: too many readers; wait a little.').waitFor();
   await tab.ended();
   assert.equal(await tab.page.locator('#connection').textContent(), '');
