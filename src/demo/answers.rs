@@ -7,7 +7,7 @@ pub(super) const HELP: &str = "\
 # Continuo's demo model
 
 I am not a language model: I recite a few answers at the pace of one, so that you can try everything without an account anywhere. \
-Set `upstream.base_url` in the configuration to talk to a real one.
+Set `upstream.url` in the configuration to talk to a real one.
 
 Send one of these words, alone, and I behave like that:
 
