@@ -32,8 +32,9 @@ export class Problem extends Error {
 
 /** The title and the detail of a problem as one sentence. */
 export function sentence({ title = '', detail = '' }) {
-  const text = [title.replace(/[.。]$/, ''), detail].filter(Boolean).join(words.colon);
-  const stop = /[.!?。！？…]$/.test(text) ? '' : words.fullStop;
+  const isLatin = !/[^\x00-\x7f]$/.test(title); // The server speaks English to everybody.
+  const text = [title.replace(/[.。]$/, ''), detail].filter(Boolean).join(isLatin ? ': ' : '：');
+  const stop = /[.!?。！？…]$/.test(text) ? '' : isLatin ? '.' : '。';
   return text.charAt(0).toUpperCase() + text.slice(1) + stop;
 }
 

@@ -101,11 +101,11 @@ export class MessageView {
     this.#reasoning.flush();
     this.#state(outcome);
     const notes = [];
-    if (outcome !== 'completed' && words[outcome]) notes.push(words[outcome]);
-    if (outcome === 'completed' && finishReason === 'length') notes.push(words.cut_short);
-    if (problem && outcome !== 'stopped') notes.push(sentence(problem));
+    if (problem) notes.push(make('strong', { textContent: words[outcome] ?? outcome }), sentence(problem));
+    else if (outcome !== 'completed') notes.push(words[outcome] ?? outcome);
+    else if (finishReason === 'length') notes.push(words.lengthLimit);
     if (stored === false) notes.push(words.notStored);
-    this.#note.textContent = notes.join(' ');
+    this.#note.replaceChildren(...notes.flatMap((note) => [note, ' ']));
     this.#note.hidden = notes.length === 0;
   }
 
