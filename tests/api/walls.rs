@@ -1,0 +1,203 @@
+//! What a page of another origin cannot do, names that this server does not answer to, and the page itself.
+
+use crate::support::{
+    app::{Turn, problem, send, spawn_app, spawn_app_with},
+    raw::Raw,
+};
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn requests_that_other_sites_sent_change_nothing() {
+    let app = spawn_app().await;
+    let origin = app.origin.clone();
+    let other_port = "http://127.0.0.1:1".to_owned();
+    let https = origin.replace("http:", "https:");
+    for (name, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("sec-fetch-site", "nonsense"),
+        ("origin", "null"),
+        ("origin", "http://evil.example"),
+        ("origin", &other_port),
+        ("origin", ""),
+    ] {
+        println!("{name}: {value}");
+        let create = app.owner.post("/api/conversations").header(name, value);
+        problem(send(create).await, 403, "cross-site").await;
+        let log_in = app.nobody(Method::POST, "/api/session").header(name, value);
+        let log_in = log_in.json(&json!({"token": app.owner.key}));
+        problem(send(log_in).await, 403, "cross-site").await;
+        let read = app.owner.get("/api/conversations").header(name, value);
+        assert_eq!(send(read).await.status(), 200, "reading is CORS's business");
+    }
+    let list = app.owner.get_json("/api/conversations").await;
+    assert_eq!(list["items"], json!([]));
+    for (name, value) in [
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-site", "none"),
+        ("origin", &origin),
+        // A proxy took the TLS off; the name and port are ours.
+        ("origin", &https),
+    ] {
+        let create = app.owner.post("/api/conversations").header(name, value);
+        assert_eq!(send(create).await.status(), 201, "{name}: {value}");
+    }
+    let response = send(
+        app.owner
+            .get("/api/session")
+            .header("origin", "http://evil.example"),
+    )
+    .await;
+    let allowed = response.headers().get("access-control-allow-origin");
+    assert_eq!(allowed, None);
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_foreign_name_that_leads_here_is_refused_whatever_it_forwards() {
+    let app = spawn_app().await;
+    let port = app.origin.rsplit_once(':').expect("a port").1.to_owned();
+    let forwarded = format!("x-forwarded-host: 127.0.0.1:{port}");
+    let bearer = format!("authorization: Bearer {}", app.owner.key);
+    for host in [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil",
+        "127.0.0.2",
+        "",
+        "[::2]",
+    ] {
+        for path in ["/", "/api/session", "/livez", "/nothing"] {
+            println!("{host} {path}");
+            let mut raw = Raw::connect(&app.origin).await;
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nhost: {host}\r\n{forwarded}\r\nforwarded: host=127.0.0.1\r\n{bearer}\r\n\r\n"
+            );
+            assert!(raw.send(request.as_bytes()).await);
+            raw.answer().await.problem(421, "unknown-host");
+        }
+    }
+    // The request's own target counts before the header (RFC 9112, section 3.2.2).
+    let mut raw = Raw::connect(&app.origin).await;
+    raw.head("GET", "http://evil.example/", &[]).await;
+    raw.answer().await.problem(421, "unknown-host");
+    for host in [
+        "localhost",
+        &format!("LocalHost:{port}"),
+        "127.0.0.1",
+        "[::1]:80",
+    ] {
+        let request = app.nobody(Method::GET, "/livez").header("host", host);
+        assert_eq!(send(request).await.status(), 200, "{host}");
+    }
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_configured_is_answered_to_with_and_without_its_port() {
+    let options = [("server.allowed_hosts", "chat.example, other.example:8443")];
+    let app = spawn_app_with(&options).await;
+    for (host, status) in [
+        ("chat.example", 200),
+        ("CHAT.example:1234", 200),
+        ("other.example:8443", 200),
+        ("other.example:1", 421),
+        ("other.example", 421),
+        ("chat.example.evil", 421),
+    ] {
+        let request = app.nobody(Method::GET, "/livez").header("host", host);
+        assert_eq!(send(request).await.status(), status, "{host}");
+    }
+    let create = app.owner.post("/api/conversations");
+    let create = create
+        .header("host", "chat.example")
+        .header("origin", "https://chat.example");
+    assert_eq!(send(create).await.status(), 201);
+    app.end().await;
+}
+
+#[tokio::test]
+async fn the_page_allows_nothing_but_itself_and_its_files_are_kept_for_ever() {
+    let app = spawn_app().await;
+    let response = send(app.nobody(Method::GET, "/")).await;
+    let headers = response.headers();
+    assert_eq!(headers["content-type"], "text/html; charset=utf-8");
+    assert_eq!(headers["cache-control"], "no-store");
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(headers["referrer-policy"], "no-referrer");
+    let policy = headers["content-security-policy"]
+        .to_str()
+        .expect("ASCII")
+        .to_owned();
+    for rule in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ] {
+        assert!(policy.contains(rule), "{rule} is missing in {policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    let page = response.text().await.expect("a page");
+    assert!(
+        !page.contains("{{"),
+        "every place in the template is filled"
+    );
+    let files: Vec<_> = page
+        .split('"')
+        .filter(|text| text.starts_with("/assets/"))
+        .collect();
+    assert!(files.iter().any(|file| file.ends_with(".js")), "{files:?}");
+    for file in &files {
+        let response = send(app.nobody(Method::GET, file)).await;
+        assert_eq!(response.status(), 200, "{file}");
+        let headers = response.headers();
+        assert_eq!(
+            headers["cache-control"],
+            "public, max-age=31536000, immutable"
+        );
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        let media_type = headers["content-type"].to_str().expect("ASCII");
+        assert_ne!(media_type, "application/octet-stream", "{file}");
+    }
+    let hash = files[0].split('/').nth(2).expect("a hash");
+    for path in [
+        "/assets/0000000000000000/app.js".to_owned(),
+        format!("/assets/{hash}/index.html"),
+        format!("/assets/{hash}/nothing.js"),
+        format!("/assets/{hash}/..%2f..%2fCargo.toml"),
+        format!("/assets/{hash}/"),
+    ] {
+        problem(send(app.nobody(Method::GET, &path)).await, 404, "not-found").await;
+    }
+    app.end().await;
+}
+
+#[tokio::test]
+async fn every_answer_names_its_request_and_problems_carry_the_same_id() {
+    let app = spawn_app().await;
+    let (turn, mut call) = app.asked().await;
+    call.reply_429("1").await;
+    let mut ids = Vec::new();
+    for path in ["/", "/livez", "/api/session", "/nothing", &turn.events()] {
+        let response = send(app.owner.get(path)).await;
+        ids.push(response.headers()["x-request-id"].clone());
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 5, "one for each request");
+    // The problem of an answer belongs to the request that asked for it.
+    let conversation = app.owner.conversation().await;
+    let response = send(app.owner.say(&conversation, &json!({"content": "x"}))).await;
+    let id = response.headers()["x-request-id"]
+        .to_str()
+        .expect("ASCII")
+        .to_owned();
+    let turn = Turn::started(&conversation, response).await;
+    app.upstream.next_call().await.reply_429("1").await;
+    let done = app.owner.read_all(&turn).await.done.expect("the end");
+    assert_eq!(done["problem"]["instance"], id.as_str());
+    app.end().await;
+}
