@@ -26,7 +26,7 @@ pub struct TestApp {
     pub upstream: FakeUpstream,
     pub shutdown: Shutdown,
     served: Option<JoinHandle<anyhow::Result<()>>>,
-    _data: TempDir,
+    data: Arc<TempDir>,
 }
 
 /// Somebody who asks: requests with their API key.
@@ -54,6 +54,10 @@ pub async fn spawn_app() -> TestApp {
 pub async fn spawn_app_with(options: &[(&str, &str)]) -> TestApp {
     let upstream = FakeUpstream::start().await;
     let data = tempfile::tempdir().expect("a directory");
+    start(upstream, data.into(), options).await
+}
+
+async fn start(upstream: FakeUpstream, data: Arc<TempDir>, options: &[(&str, &str)]) -> TestApp {
     let mut layers = Layers::default();
     let own = [
         ("server.bind", "127.0.0.1:0"),
@@ -86,7 +90,7 @@ pub async fn spawn_app_with(options: &[(&str, &str)]) -> TestApp {
         upstream,
         shutdown,
         served: Some(served),
-        _data: data,
+        data,
     }
 }
 
@@ -165,6 +169,12 @@ impl TestApp {
             .sum();
         assert_eq!(emitters["opened"].as_u64(), Some(closed), "{emitters}");
         self.shut_down().await;
+    }
+
+    /// The program once more, on what this one, which has ended, left behind.
+    pub async fn again(&self) -> TestApp {
+        assert!(self.served.is_none(), "one at a time");
+        start(FakeUpstream::start().await, self.data.clone(), &[]).await
     }
 
     /// Drains and waits for the end.
