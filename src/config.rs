@@ -3,7 +3,7 @@
 //! The defaults are also the schema: a key that they do not have, or a value of another type than theirs, is an error. All errors are
 //! reported at once, each with its key and where it came from.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use toml::{Table, Value};
@@ -178,9 +178,14 @@ impl Layers {
         let shown = path.display();
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration file {shown}"))?;
-        let table: Table = text
-            .parse()
-            .with_context(|| format!("the configuration file {shown} is not TOML"))?;
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let before = text.bytes().take(at);
+            let line = before.filter(|byte| *byte == b'\n').count() + 1;
+            // Its `Display` draws a picture of several lines.
+            let what = error.message();
+            anyhow!("the configuration file {shown} is not TOML at line {line}: {what}")
+        })?;
         for (key, value) in flat(table) {
             self.set(&key, value, shown.to_string());
         }
@@ -211,14 +216,9 @@ impl Layers {
 
     /// The options, or every error at once.
     pub fn finish(mut self) -> anyhow::Result<Config> {
-        if self.errors.is_empty() {
-            self.check_meaning();
-        }
+        self.check_meaning();
         if !self.errors.is_empty() {
-            bail!(
-                "the configuration is not valid:\n  {}",
-                self.errors.join("\n  ")
-            );
+            bail!("the configuration is not valid: {}", self.errors.join("; "));
         }
         let mut sections = Table::new();
         for (key, (value, _)) in self.values {

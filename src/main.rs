@@ -120,7 +120,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line that helps: what was attempted, then why it failed.
-            eprintln!("continuo: {error:#}");
+            let error = format!("{error:#}");
+            let words: Vec<_> = error.split_whitespace().collect();
+            eprintln!("continuo: {}", words.join(" "));
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod events;
 pub mod fake_upstream;
+pub mod process;
 pub mod raw;
 
 use std::time::Duration;
