@@ -14,6 +14,7 @@ mod emitters;
 mod idempotency;
 mod leaving;
 mod lists;
+mod postgres;
 mod resume;
 mod stop;
 mod turns;

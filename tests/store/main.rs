@@ -7,6 +7,8 @@
 
 mod accounts;
 mod conversations;
+#[path = "../support/database.rs"]
+mod database;
 mod opening;
 mod sameness;
 mod scratch;

@@ -1,6 +1,6 @@
 //! Opening and closing, and what is said when a store cannot be opened.
 
-use crate::scratch::*;
+use crate::{database::database_url, scratch::*};
 use continuo::store::*;
 use futures_util::future::join_all;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! A database of a test's own, and the few words in which the tests speak.
 
+use crate::database::with_database;
 use continuo::{model::*, store::*};
-use futures_util::FutureExt;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
 pub struct Scratch {
     pub store: Arc<dyn Store>,
@@ -40,17 +40,7 @@ pub async fn on_sqlite(fact: impl AsyncFnOnce(&Scratch)) {
 }
 
 pub async fn on_postgres(fact: impl AsyncFnOnce(&Scratch)) {
-    let server = std::env::var("CONTINUO_TEST_POSTGRES_URL")
-        .expect("CONTINUO_TEST_POSTGRES_URL names a server to test on");
-    let name = format!("continuo_test_{}", uuid::Uuid::now_v7().simple());
-    administer(&server, format!("CREATE DATABASE {name}")).await;
-    let outcome = AssertUnwindSafe(run(database_url(&server, &name), fact))
-        .catch_unwind()
-        .await;
-    administer(&server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    with_database(async |url| run(url, fact).await).await;
 }
 
 async fn run(url: String, fact: impl AsyncFnOnce(&Scratch)) {
@@ -58,24 +48,6 @@ async fn run(url: String, fact: impl AsyncFnOnce(&Scratch)) {
     let db = Scratch { store, url };
     fact(&db).await;
     db.store.close().await;
-}
-
-async fn administer(server: &str, sql: String) {
-    let mut server = PgConnection::connect(server).await.unwrap();
-    server.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
-}
-
-/// `server` with another database.
-pub fn database_url(server: &str, database: &str) -> String {
-    let (place, _) = server.split_once('?').unwrap_or((server, ""));
-    let authority = place
-        .split("://")
-        .nth(1)
-        .unwrap()
-        .split('/')
-        .next()
-        .unwrap();
-    format!("postgres://{authority}/{database}")
 }
 
 /// Waits until the clock has moved on: two changes in one millisecond have no order.

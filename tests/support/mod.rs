@@ -1,6 +1,7 @@
 //! What test binaries share.
 
 pub mod app;
+pub mod database;
 pub mod events;
 pub mod fake_upstream;
 pub mod process;
