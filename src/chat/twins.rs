@@ -10,10 +10,13 @@ use std::{
 };
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 
+/// Whose, and which.
+type Key = (UserId, String);
+
 #[derive(Debug, Default)]
 pub(super) struct Twins {
     /// Those that nobody holds or waits for are forgotten at the next call.
-    keys: Mutex<HashMap<(UserId, String), Weak<Turns<()>>>>,
+    keys: Mutex<HashMap<Key, Weak<Turns<()>>>>,
 }
 
 impl Twins {

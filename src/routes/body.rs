@@ -2,7 +2,7 @@
 
 use super::RouteOptions;
 use crate::{
-    auth::hash_of,
+    auth::{CurrentUser, hash_of},
     problem::ApiError,
     store::{Once, SecretHash},
     text::Wtf8,
@@ -23,16 +23,34 @@ use serde_json::error::Category;
 /// The idempotency key's own length limit, in bytes.
 const KEY_BYTES: usize = 255;
 
-/// A body of JSON. An empty one, as of a bodyless POST, counts as `{}`.
-pub(super) struct Json<T> {
+/// A user's body of JSON. Nobody else's is read, let alone explained: extractors that stand side by side run side by side, and the
+/// first to fail answers.
+pub(super) struct FromUser<T> {
+    pub current: CurrentUser,
     pub value: T,
-    once: Option<Once>,
+    /// The request's idempotency key with the fingerprint of method, path and body, when it sent one.
+    pub once: Option<Once>,
 }
 
-impl<T> Json<T> {
-    /// The request's idempotency key with the fingerprint of method, path and body, when it sent one.
-    pub fn once(&self) -> Option<Once> {
-        self.once.clone()
+/// A body of JSON, of anybody. An empty one, as of a bodyless POST, counts as `{}`.
+pub(super) struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for FromUser<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, mut payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let current = CurrentUser::extract(&request).await?;
+            let body = read(&request, &mut payload).await?;
+            let once = once(&request, &body)?;
+            Ok(Self {
+                current,
+                value: parse(&request, &body)?,
+                once,
+            })
+        })
     }
 }
 
@@ -43,25 +61,17 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let limit = request
-                .app_data::<Data<RouteOptions>>()
-                .expect("the application has its options")
-                .body_bytes;
-            let body = read(&request, &mut payload, limit).await?;
-            let once = once(&request, &body)?;
-            Ok(Self {
-                value: parse(&request, &body)?,
-                once,
-            })
+            let body = read(&request, &mut payload).await?;
+            parse(&request, &body).map(Self)
         })
     }
 }
 
-async fn read(
-    request: &HttpRequest,
-    payload: &mut Payload,
-    limit: usize,
-) -> Result<BytesMut, ApiError> {
+async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<BytesMut, ApiError> {
+    let limit = request
+        .app_data::<Data<RouteOptions>>()
+        .expect("the application has its options")
+        .body_bytes;
     let too_large = || {
         ApiError::new(
             413,

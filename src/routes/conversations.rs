@@ -2,7 +2,7 @@
 
 use super::{
     ConversationPath, Page,
-    body::{Json, check_length, made, nullable_text, optional_text},
+    body::{FromUser, check_length, made, nullable_text, optional_text},
     page_limit,
 };
 use crate::{
@@ -94,16 +94,19 @@ pub(super) struct Create {
 }
 
 pub(super) async fn create(
-    current: CurrentUser,
     chat: Data<Chat>,
-    body: Json<Create>,
+    asked: FromUser<Create>,
 ) -> Result<HttpResponse, ApiError> {
-    let once = body.once();
+    let FromUser {
+        current,
+        value,
+        once,
+    } = asked;
     let Create {
         title,
         model,
         system,
-    } = body.value;
+    } = value;
     check_length("title", title.as_deref(), NAME_CHARACTERS)?;
     check_length("model", model.as_deref(), NAME_CHARACTERS)?;
     let id = ConversationId::new();
@@ -171,11 +174,10 @@ pub(super) struct Change {
 }
 
 pub(super) async fn change(
-    current: CurrentUser,
     chat: Data<Chat>,
     id: ConversationPath,
     request: HttpRequest,
-    body: Json<Change>,
+    asked: FromUser<Change>,
 ) -> Result<HttpResponse, ApiError> {
     let Change {
         title,
@@ -183,7 +185,7 @@ pub(super) async fn change(
         archived,
         model,
         system,
-    } = body.value;
+    } = asked.value;
     check_length("title", title.as_deref(), NAME_CHARACTERS)?;
     check_length(
         "model",
@@ -199,7 +201,7 @@ pub(super) async fn change(
     };
     match chat
         .store
-        .change_conversation(current.user.id, *id, &change, if_match(&request)?)
+        .change_conversation(asked.current.user.id, *id, &change, if_match(&request)?)
         .await?
     {
         Changed::Done(conversation) => Ok(HttpResponse::Ok()

@@ -2,7 +2,7 @@
 
 use super::{
     ConversationPath, RouteOptions,
-    body::{Json, made, nullable_text, optional_text, text},
+    body::{FromUser, made, nullable_text, optional_text, text},
     generations,
 };
 use crate::{
@@ -45,17 +45,20 @@ pub(super) struct Settings {
 }
 
 pub(super) async fn prompt(
-    current: CurrentUser,
     asking: Asking,
     conversation_id: ConversationPath,
-    body: Json<Prompt>,
+    asked: FromUser<Prompt>,
 ) -> Result<HttpResponse, ApiError> {
-    let once = body.once();
+    let FromUser {
+        current,
+        value,
+        once,
+    } = asked;
     let Prompt {
         content,
         parent_id,
         settings,
-    } = body.value;
+    } = value;
     if content.trim().is_empty() {
         return Err(ApiError::invalid("content: the message is empty"));
     }
@@ -95,20 +98,18 @@ pub(super) async fn prompt(
 }
 
 pub(super) async fn regenerate(
-    current: CurrentUser,
     asking: Asking,
     message_id: Path<MessageId>,
-    body: Json<Settings>,
+    asked: FromUser<Settings>,
 ) -> Result<HttpResponse, ApiError> {
-    let once = body.once();
     asking
         .start(
-            &current,
+            &asked.current,
             Ask::Regenerate {
                 message_id: *message_id,
             },
-            body.value,
-            once,
+            asked.value,
+            asked.once,
         )
         .await
 }

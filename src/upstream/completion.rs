@@ -10,7 +10,7 @@ use super::{
 use awc::ClientResponse;
 use futures_util::{FutureExt, StreamExt};
 use std::rc::Rc;
-use tokio::time::timeout_at;
+use tokio::{task::coop::consume_budget, time::timeout_at};
 
 /// An answer that is being read. Dropping it closes the socket at once.
 pub struct Completion {
@@ -78,6 +78,9 @@ impl Completion {
     }
 
     async fn read(&mut self, deltas: &mut Vec<Delta>) -> Option<Ending> {
+        // One read of the socket may bring hundreds of chunks that are all there at once. Without a pause between them a fast upstream
+        // would hold up whatever else runs on this thread, the stop of this very answer included.
+        consume_budget().await;
         let options = &self.inner.options;
         let patience = if self.is_started {
             Deadline::new(options.silence, Failure::Silent)
@@ -91,7 +94,12 @@ impl Completion {
                 "the answer has ended",
             )));
         };
-        let read = timeout_at(patience.at, response.next()).await;
+        let read = if self.total.has_passed() {
+            // Said here, because a timeout looks at the clock only when there is nothing to read.
+            timeout_at(self.total.at, std::future::pending()).await
+        } else {
+            timeout_at(patience.at, response.next()).await
+        };
         if let Ok(Some(Ok(bytes))) = read {
             self.is_started = true;
             return self.reader.read(&bytes, deltas);

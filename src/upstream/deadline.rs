@@ -28,6 +28,10 @@ impl Deadline {
         if other.at < self.at { other } else { self }
     }
 
+    pub fn has_passed(self) -> bool {
+        Instant::now() >= self.at
+    }
+
     pub fn error(self) -> UpstreamError {
         let seconds = self.after.as_secs_f64();
         let message = match self.failure {

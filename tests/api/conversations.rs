@@ -6,6 +6,7 @@ use crate::support::{
 };
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 pub(super) async fn create(account: &Account, body: Value) -> Value {
     let response = send(account.post("/api/conversations").json(&body)).await;
@@ -169,7 +170,11 @@ async fn the_version_counts_changes_of_the_fields_and_not_messages() {
     let tag = tag(&read);
     let read: Value = read.json().await.expect("JSON");
     assert_eq!(read["version"], made["version"]);
-    assert!(read["updated_at"].as_str() >= made["updated_at"].as_str());
+    let at = |row: &Value| {
+        let at = row["updated_at"].as_str().expect("a time");
+        OffsetDateTime::parse(at, &Rfc3339).expect("RFC 3339")
+    };
+    assert!(at(&read) >= at(&made));
     let changed = change(&app.owner, &path, Some(&tag), json!({"pinned": true})).await;
     assert_eq!(
         changed.status(),

@@ -97,10 +97,8 @@ async fn tokens_that_are_old_or_made_up_do_not_work() {
         .await
         .expect("stored");
     let fresh = token(&app).await;
-    let hash: String = hash_of(&fresh)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hash_of(&fresh);
+    let hash = hash.map(|byte| format!("{byte:02x}")).concat();
     for wrong in [
         "old",
         "",
@@ -238,6 +236,12 @@ async fn without_a_credential_every_route_is_closed_and_the_page_open() {
             Some("Basic eDp5"),
         ] {
             let mut request = app.nobody(Method::clone(&method), &path);
+            if method != Method::GET {
+                // Nobody's body is explained to them.
+                request = request
+                    .header("content-type", "application/json")
+                    .body("nonsense");
+            }
             if let Some(credential) = credential {
                 request = request.header("authorization", credential);
             }

@@ -1,11 +1,13 @@
 //! What users see when the model server fails: the truth, in its own words, and every word that came before.
 
 use crate::support::{
-    app::{TestApp, Turn, spawn_app, spawn_app_with},
+    PATIENCE,
+    app::{TestApp, Turn, send, spawn_app, spawn_app_with},
     events::Reader,
     fake_upstream::Call,
 };
 use serde_json::{Value, json};
+use std::time::Instant;
 
 /// Reads the answer to its end, which must be this outcome with this problem, streamed and stored alike.
 async fn ends(app: &TestApp, turn: &Turn, outcome: &str, problem: &str, text: &str) -> Value {
@@ -209,12 +211,32 @@ async fn an_upstream_that_never_begins_fails_the_answer() {
 async fn an_answer_that_never_ends_is_ended_at_its_deadline() {
     let app = spawn_app_with(&[("upstream.total_seconds", "1")]).await;
     let (turn, mut call) = app.answering().await;
-    while call.send("x").await {
-        tokio::task::yield_now().await;
-    }
+    // More at once than anybody reads: there is always a next chunk.
+    flood(&mut call, &event("x").repeat(1000)).await;
     let reader = app.owner.read_all(&turn).await;
     assert!(!reader.text.is_empty());
     ends(&app, &turn, "failed", "answer-too-long", &reader.text).await;
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_flood_holds_up_neither_a_stop_nor_anybody_else() {
+    let app = spawn_app_with(&[("server.workers", "1")]).await;
+    let (turn, mut call) = app.answering().await;
+    let mut events = app.owner.events(&turn, 0).await;
+    events.expect("started").await;
+    let flood = tokio::spawn(async move {
+        flood(&mut call, &event("x").repeat(1000)).await;
+    });
+    events.expect("delta").await;
+    let begun = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(send(app.owner.get("/livez")).await.status(), 200);
+    }
+    assert_eq!(app.owner.stop(&turn).await["status"], "stopped");
+    assert!(begun.elapsed() < PATIENCE / 10, "{:?}", begun.elapsed());
+    flood.await.expect("the upstream's socket is closed");
+    drop(events);
     app.end().await;
 }
 

@@ -149,7 +149,10 @@ async fn the_page_allows_nothing_but_itself_and_its_files_are_kept_for_ever() {
         .split('"')
         .filter(|text| text.starts_with("/assets/"))
         .collect();
-    assert!(files.iter().any(|file| file.ends_with(".js")), "{files:?}");
+    assert!(
+        files.iter().any(|file| file.ends_with("app.js")),
+        "{files:?}"
+    );
     for file in &files {
         let response = send(app.nobody(Method::GET, file)).await;
         assert_eq!(response.status(), 200, "{file}");
