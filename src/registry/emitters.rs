@@ -295,13 +295,13 @@ impl Registry {
         self.emitters().live.len()
     }
 
-    /// How many read `target` now.
-    pub fn readers(&self, target: Target) -> usize {
-        self.emitters()
-            .live
-            .values()
-            .filter(|emitter| emitter.client.target == target)
-            .count()
+    /// How many read each target now; absent when nobody does.
+    pub fn readers(&self) -> HashMap<Target, usize> {
+        let mut readers = HashMap::new();
+        for emitter in self.emitters().live.values() {
+            *readers.entry(emitter.client.target).or_default() += 1;
+        }
+        readers
     }
 
     /// A page of the live emitters, and the counts, of one moment: `opened = closed + live`.

@@ -16,8 +16,10 @@ use tokio::time::Instant;
 pub(super) struct Generations {
     running: HashMap<GenerationId, Arc<Generation>>,
     per_user: HashMap<UserId, usize>,
-    /// Ended and still readable from memory, in the order of their ends.
-    retained: VecDeque<(Instant, Arc<Generation>)>,
+    /// Ended and still readable from memory.
+    retained: HashMap<GenerationId, Arc<Generation>>,
+    /// The same in the order of their ends, with what they cost in bytes.
+    ends: VecDeque<(Instant, GenerationId, usize)>,
     retained_bytes: usize,
     draining: bool,
 }
@@ -61,9 +63,9 @@ impl Drop for Slot {
         }
         // One that never began (its turn was refused) leaves nothing behind.
         if self.generation.log.is_closed() {
-            generations
-                .retained
-                .push_back((Instant::now(), self.generation.clone()));
+            let id = self.generation.id;
+            generations.retained.insert(id, self.generation.clone());
+            generations.ends.push_back((Instant::now(), id, bytes));
             generations.retained_bytes += bytes;
         }
         drop(generations);
@@ -104,19 +106,11 @@ impl Registry {
     /// A generation that runs or ended a moment ago, and is this user's.
     pub fn generation(&self, user: UserId, id: GenerationId) -> Option<Arc<Generation>> {
         let generations = self.generations();
-        let retained = || {
-            generations
-                .retained
-                .iter()
-                .map(|(_, generation)| generation)
-                .find(|g| g.id == id)
-        };
-        generations
+        let found = generations
             .running
             .get(&id)
-            .or_else(retained)
-            .filter(|generation| generation.owner == user)
-            .cloned()
+            .or_else(|| generations.retained.get(&id));
+        found.filter(|generation| generation.owner == user).cloned()
     }
 
     /// All that run, anybody's, oldest first.
@@ -144,15 +138,14 @@ impl Registry {
     pub fn release_ended(&self) {
         let mut released = Vec::new();
         let mut generations = self.generations();
-        while let Some((ended, generation)) = generations.retained.front() {
-            if ended.elapsed() < self.options.retain
-                && generations.retained_bytes <= self.options.retain_bytes
-            {
+        while let Some(&(ended, id, bytes)) = generations.ends.front() {
+            let is_small = generations.retained_bytes <= self.options.retain_bytes;
+            if is_small && ended.elapsed() < self.options.retain {
                 break;
             }
-            let bytes = generation.log.bytes();
-            generations.retained_bytes = generations.retained_bytes.saturating_sub(bytes);
-            released.extend(generations.retained.pop_front());
+            generations.ends.pop_front();
+            generations.retained_bytes -= bytes;
+            released.extend(generations.retained.remove(&id));
         }
         drop(generations);
         // Freed here, outside the lock: a log may be large.

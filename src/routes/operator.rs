@@ -172,6 +172,7 @@ struct RunningView {
 }
 
 pub(super) async fn generations(_: Operator, chat: Data<Chat>, node: Data<NodeId>) -> HttpResponse {
+    let readers = chat.registry.readers();
     let items: Vec<_> = chat
         .registry
         .running()
@@ -191,7 +192,10 @@ pub(super) async fn generations(_: Operator, chat: Data<Chat>, node: Data<NodeId
                 age_seconds: age.as_secs(),
                 seq,
                 tokens_per_second: (rate * 10.0).round() / 10.0,
-                readers: chat.registry.readers(Target::Generation(generation.id)),
+                readers: readers
+                    .get(&Target::Generation(generation.id))
+                    .copied()
+                    .unwrap_or(0),
             }
         })
         .collect();
