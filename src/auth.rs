@@ -9,7 +9,7 @@ use crate::{
     store::{Credential, SecretHash, Store, StoreError},
 };
 use actix_web::{
-    Error, FromRequest, HttpRequest,
+    Error, FromRequest, HttpMessage as _, HttpRequest,
     body::MessageBody,
     cookie::{Cookie, SameSite, time::Duration as CookieAge},
     dev::{Payload, ServiceRequest, ServiceResponse},
@@ -20,10 +20,15 @@ use actix_web::{
     middleware::Next,
     web::Data,
 };
-use futures_util::future::LocalBoxFuture;
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
-use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt::Write as _,
+    future::{Ready, ready},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 /// How long a one-time login link is good for.
 pub const LINK_LIFETIME: Duration = Duration::from_mins(15);
@@ -173,49 +178,65 @@ pub struct CurrentUser {
     pub credential: Credential,
 }
 
+/// What [`identify`] found out; taken by the extractor.
+struct Identity(Result<Option<CurrentUser>, StoreError>);
+
+/// Looks up who is asking, before any extractor runs: the extractors of a handler run side by side, and a stranger is to learn that
+/// they are a stranger, not what is wrong with their body or path.
+pub async fn identify(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if request.path().starts_with("/api/") {
+        let auth = Data::<Auth>::clone(request.app_data().expect("the application has its Auth"));
+        let identity = Identity(auth.user(request.request()).await);
+        request.extensions_mut().insert(identity);
+    }
+    next.call(request).await
+}
+
 impl FromRequest for CurrentUser {
     type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+    type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        Box::pin(async move {
-            let auth = request
-                .app_data::<Data<Auth>>()
-                .expect("the application has its Auth")
-                .clone();
-            let current = auth
-                .user(&request)
-                .await?
-                .ok_or_else(ApiError::unauthorized)?;
-            tracing::Span::current().record("user.id", tracing::field::display(current.user.id));
-            Ok(current)
-        })
+        let Identity(found) = request
+            .extensions_mut()
+            .remove()
+            .unwrap_or(Identity(Ok(None)));
+        let current = found
+            .map_err(ApiError::from)
+            .and_then(|found| found.ok_or_else(ApiError::unauthorized));
+        if let Ok(current) = &current {
+            let id = tracing::field::display(current.user.id);
+            tracing::Span::current().record("user.id", id);
+        }
+        ready(current)
     }
 }
 
-/// An operator. To others the routes that take it are not there.
+/// An operator; others get 403.
 #[derive(Debug, Clone)]
 pub struct Operator(pub CurrentUser);
 
 impl FromRequest for Operator {
     type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+    type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let current = CurrentUser::from_request(request, payload);
-        Box::pin(async move {
-            let current = current.await?;
-            if !current.user.operator {
-                return Err(ApiError::new(
+        let current = CurrentUser::from_request(request, payload).into_inner();
+        ready(current.and_then(|current| {
+            if current.user.operator {
+                Ok(Self(current))
+            } else {
+                Err(ApiError::new(
                     403,
                     "operators-only",
                     "Operators only",
                     "this needs an account with the operator role",
-                ));
+                ))
             }
-            Ok(Self(current))
-        })
+        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Builds the program from its options, runs it, and ends it in order.
 
 use crate::{
-    auth::{Auth, login_link},
+    auth::{self, Auth, login_link},
     chat::{Chat, ChatOptions, interruption},
     config::Config,
     data_dir::{DataDir, LockedDataDir},
@@ -127,7 +127,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         store_patience: config.store.patience,
     };
     let chat = Chat::new(chat_options, registry, store.clone());
-    let auth = Data::new(Auth {
+    let auth_data = Data::new(Auth {
         store,
         cookie_name: format!("continuo_{}", address.port()),
         login_lifetime: config.auth.login,
@@ -140,13 +140,14 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     let mut http = HttpServer::new(move || {
         App::new()
             .app_data(chat_data.clone())
-            .app_data(auth.clone())
+            .app_data(auth_data.clone())
             .app_data(options.clone())
             .app_data(node.clone())
             // One for each worker: `awc` clients do not move between threads.
             .app_data(Data::new(Upstream::new(&upstream)))
             .configure(routes)
-            .wrap(from_fn(crate::auth::walls))
+            .wrap(from_fn(auth::identify))
+            .wrap(from_fn(auth::walls))
             .wrap(from_fn(problem::edge))
             .wrap(TracingLogger::<Spans>::new())
     })

@@ -10,7 +10,6 @@ use std::{
 };
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 
-/// Whose, and which.
 type Key = (UserId, String);
 
 #[derive(Debug, Default)]

@@ -204,3 +204,19 @@ async fn every_answer_names_its_request_and_problems_carry_the_same_id() {
     assert_eq!(done["problem"]["instance"], id.as_str());
     app.end().await;
 }
+
+#[tokio::test]
+async fn a_stranger_is_told_so_before_anything_else_is_looked_at() {
+    let app = spawn_app().await;
+    for (method, path) in [
+        (Method::POST, "/api/conversations/no-id/messages"),
+        (Method::PATCH, "/api/conversations/no-id"),
+        (Method::GET, "/api/conversations?limit=none"),
+        (Method::GET, "/api/generations/no-id/events"),
+        (Method::GET, "/api/operator/emitters?limit=none"),
+    ] {
+        let request = app.nobody(method, path).body("no JSON");
+        problem(send(request).await, 401, "unauthorized").await;
+    }
+    app.end().await;
+}
