@@ -269,8 +269,14 @@ async fn a_chunked_body_that_is_too_large_or_broken_is_refused_and_the_server_go
     let mut raw = Raw::connect(&app.origin).await;
     raw.head("POST", &path, &lines).await;
     assert!(raw.send(b"no chunk\r\n").await);
+    raw.finish().await;
+    // What is no HTTP gets a 400 or the end of the connection, as the bytes happen to come together.
     let (answer, _) = raw.rest().await;
-    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"));
+    assert!(
+        answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
     let read = app.owner.get_json(path.trim_end_matches("/messages")).await;
     assert_eq!(read["messages"], json!([]));
     app.end().await;
