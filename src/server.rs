@@ -213,14 +213,16 @@ impl Server {
                 None => std::future::pending().await,
             }
         };
-        let (served, ()) = tokio::select! {
-            both = async { tokio::join!(http, orderly_end) } => both,
-            ended = demo_model => return ended.context("the demo model failed"),
+        let ended = tokio::select! {
+            // Ends when `handle` stops it; by itself only when it failed.
+            served = http => served.context("the HTTP server failed"),
+            ended = demo_model => ended.context("the demo model failed"),
+            () = async { orderly_end.await; std::future::pending().await } => Ok(()),
         };
         chat.store.close().await;
         drop(data_dir);
         tracing::info!("ended");
-        served.context("the HTTP server failed")
+        ended
     }
 }
 
