@@ -5,20 +5,16 @@ use crate::support::{
     app::{TestApp, Turn, problem, send, spawn_app, spawn_app_with},
     events::{Events, Reader},
     fake_upstream::Call,
+    until,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 /// Asks for the end and waits until new answers are refused.
 async fn begin_to_drain(app: &TestApp) {
     app.shutdown.drain.cancel();
-    let draining = async {
-        while !app.chat.registry.is_draining() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, draining).await.expect("the drain begins");
+    let registry = &app.chat.registry;
+    until("the drain begins", async || registry.is_draining()).await;
 }
 
 /// An answer with one piece of text, and a reader who has read it.

@@ -265,9 +265,7 @@ async fn of_twins_at_the_limit_none_is_refused() {
             .read_to_end(&mut reader)
             .await;
         // Its place is free once it has left the registry.
-        while !app.chat.registry.running().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        app.nothing_runs().await;
     }
     app.end().await;
 }

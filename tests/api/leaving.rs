@@ -47,7 +47,7 @@ async fn a_connection_that_is_closed_or_reset_leaves_the_registry_and_the_answer
                 drop(raw);
             }
         }
-        app.chat.registry.no_emitters().await;
+        app.no_emitters().await;
         ended += 1;
         assert_eq!(emitters(&app).await["closed"]["disconnected"], ended);
     }
@@ -68,7 +68,7 @@ async fn a_hundred_that_come_and_go_leave_nothing_behind() {
             raw.socket.set_zero_linger().expect("a socket");
         }
     }
-    app.chat.registry.no_emitters().await;
+    app.no_emitters().await;
     let list = emitters(&app).await;
     assert_eq!((&list["total"], &list["opened"]), (&json!(0), &json!(100)));
     assert_eq!(list["closed"]["disconnected"], 100);

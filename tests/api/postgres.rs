@@ -40,9 +40,7 @@ async fn resume_stop_twins_and_search_work_on_postgres() {
             message["usage"],
             json!({"prompt_tokens": 3, "completion_tokens": 5})
         );
-        while app.chat.registry.retained_count() > 0 || !app.chat.registry.running().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        app.nothing_in_memory().await;
         let late = app.owner.read_all(&first).await;
         assert_eq!(
             (late.text.as_str(), late.done),

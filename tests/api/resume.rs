@@ -143,7 +143,7 @@ async fn closing_the_tab_does_not_stop_the_generation() {
     let mut call = app.upstream.next_call().await;
     call.head_sse().await;
     drop(response);
-    app.chat.registry.no_emitters().await;
+    app.no_emitters().await;
     assert!(
         call.send("still here").await,
         "the upstream's socket is open"
@@ -291,9 +291,7 @@ async fn a_log_that_left_memory_is_served_from_the_store() {
     let mut live = Reader::default();
     let mut events = app.owner.events(&turn, 0).await;
     events.read_to_end(&mut live).await;
-    while app.chat.registry.retained_count() > 0 || !app.chat.registry.running().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    app.nothing_in_memory().await;
     for after in [0, 1, live.position + 100] {
         let mut late = Reader::default();
         app.owner

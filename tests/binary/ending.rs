@@ -5,6 +5,7 @@ use crate::support::{
     events::{Events, Reader},
     fake_upstream::{Call, FakeUpstream},
     process::Running,
+    until,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -24,6 +25,12 @@ async fn answering(data: &Path, upstream: &FakeUpstream) -> (Running, Turn, Call
     (server, turn, call, events, reader)
 }
 
+/// Waits until the server tells load balancers that it goes.
+async fn begun_to_drain(server: &Running) {
+    let ready = async || send(server.owner.get("/readyz")).await.status() == 503;
+    until("the drain begins", ready).await;
+}
+
 async fn prepared() -> (TempDir, FakeUpstream) {
     let data = tempfile::tempdir().expect("a directory");
     (data, FakeUpstream::start().await)
@@ -36,13 +43,7 @@ async fn a_signal_lets_the_running_answer_finish_and_the_process_ends_well() {
         let (server, turn, mut call, mut events, mut reader) =
             answering(data.path(), &upstream).await;
         server.process.signal(signal).await;
-        // The drain has begun when new answers are refused.
-        loop {
-            let request = server.owner.get("/readyz");
-            if send(request).await.status() == 503 {
-                break;
-            }
-        }
+        begun_to_drain(&server).await;
         call.send("lo").await;
         call.finish("stop").await;
         call.done().await;
@@ -64,7 +65,7 @@ async fn a_second_signal_ends_the_wait_and_loses_nothing() {
     let (data, upstream) = prepared().await;
     let (server, turn, call, mut events, mut reader) = answering(data.path(), &upstream).await;
     server.process.signal("TERM").await;
-    while send(server.owner.get("/readyz")).await.status() != 503 {}
+    begun_to_drain(&server).await;
     server.process.signal("TERM").await;
     events.read_to_end(&mut reader).await;
     assert_eq!(

@@ -6,6 +6,7 @@ use super::{
     PATIENCE,
     events::{Events, Reader},
     fake_upstream::{Call, FakeUpstream},
+    until,
 };
 use continuo::{
     auth,
@@ -148,18 +149,29 @@ impl TestApp {
         Client::new().request(method, format!("{}{path}", self.origin))
     }
 
+    /// Waits until nobody is attached.
+    pub async fn no_emitters(&self) {
+        let left = timeout(PATIENCE, self.chat.registry.no_emitters());
+        left.await.expect("an emitter was left behind");
+    }
+
+    /// Waits until no generation runs.
+    pub async fn nothing_runs(&self) {
+        let registry = &self.chat.registry;
+        until("nothing runs", async || registry.running().is_empty()).await;
+    }
+
+    /// Waits until no log is in memory; the store alone has what was said.
+    pub async fn nothing_in_memory(&self) {
+        self.nothing_runs().await;
+        let registry = &self.chat.registry;
+        until("no log is kept", async || registry.retained_count() == 0).await;
+    }
+
     /// Ends the program. Fails when an emitter or a generation is left behind, or when what was opened and closed does not add up.
     pub async fn end(mut self) {
-        timeout(PATIENCE, self.chat.registry.no_emitters())
-            .await
-            .expect("an emitter was left behind");
-        timeout(PATIENCE, async {
-            while !self.chat.registry.running().is_empty() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .expect("a generation was left running");
+        self.no_emitters().await;
+        self.nothing_runs().await;
         let emitters = self.owner.get_json("/api/operator/emitters").await;
         let closed: u64 = emitters["closed"]
             .as_object()

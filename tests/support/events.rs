@@ -65,12 +65,16 @@ impl Events {
 
     /// The next event with a name, heartbeats aside.
     pub async fn next(&mut self) -> Option<Frame> {
-        loop {
-            let frame = self.next_frame().await?;
-            if frame.event.as_deref().is_some_and(|event| event != "ping") {
-                return Some(frame);
+        let named = async {
+            loop {
+                let frame = self.next_frame().await?;
+                if frame.event.as_deref().is_some_and(|event| event != "ping") {
+                    return Some(frame);
+                }
             }
-        }
+        };
+        // Heartbeats would keep a test alive that waits in vain.
+        timeout(PATIENCE, named).await.expect("an event in time")
     }
 
     /// The next event must be this one.
