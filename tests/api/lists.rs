@@ -33,6 +33,14 @@ async fn pages_over_conversations_that_change_neither_repeat_nor_lose_those_that
     let got: Vec<_> = still.iter().map(id).collect();
     assert_eq!(got, newest_first);
 
+    for (limit, more) in [(119, true), (120, false), (200, false)] {
+        let page = app
+            .owner
+            .get_json(&format!("/api/conversations?limit={limit}"))
+            .await;
+        assert_eq!(page["next"].is_string(), more, "limit {limit}");
+    }
+
     // One is renamed and one made after each page: both come to the front, where the reader was already.
     let rows = pages(
         &app.owner,
