@@ -148,6 +148,7 @@ impl Auth {
                 allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name)
             })
         };
+        let bound = || name.trim_matches(['[', ']']).parse() == Ok(self.bound_to.ip());
         let loopback = || {
             ["localhost", "127.0.0.1", "[::1]"]
                 .iter()
@@ -157,7 +158,7 @@ impl Auth {
             self.bound_to.ip().is_loopback(),
             self.allowed_hosts.is_empty(),
         ) {
-            (true, _) => loopback() || allowed(),
+            (true, _) => loopback() || bound() || allowed(),
             (false, true) => true,
             (false, false) => allowed(),
         }

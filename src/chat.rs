@@ -28,8 +28,8 @@ use run::Reply;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{OnceCell, oneshot},
-    time::timeout,
+    sync::{Mutex, oneshot},
+    time::{Instant, timeout},
 };
 use tokio_util::task::TaskTracker;
 use twins::Twins;
@@ -54,7 +54,8 @@ pub struct Chat {
     pub store: Arc<dyn Store>,
     options: ChatOptions,
     tasks: TaskTracker,
-    first_listed_model: OnceCell<String>,
+    /// The first model of the upstream's list, if it has one, and when that was asked.
+    listed_model: Mutex<Option<(Instant, Option<String>)>>,
     twins: Twins,
 }
 
@@ -127,7 +128,7 @@ impl Chat {
             store,
             options,
             tasks: TaskTracker::new(),
-            first_listed_model: OnceCell::new(),
+            listed_model: Mutex::default(),
             twins: Twins::default(),
         })
     }
@@ -238,6 +239,10 @@ impl Chat {
     ) -> Result<Option<GenerationRecord>, StoreError> {
         if let Some(generation) = self.registry.generation(user, id) {
             self.end_one(&generation).await;
+        } else if let Some(stored) = self.store.generation(user, id).await?
+            && stored.record.status == Progress::Running
+        {
+            self.write_off(id).await?;
         }
         self.generation(user, id).await
     }

@@ -26,8 +26,19 @@ const MAY_BE_ZERO: [&str; 4] = [
     "log.retain_bytes",
     "drain.grace_seconds",
 ];
-/// No number makes sense beyond this, and sums of a few stay far from overflow.
-const LARGEST: i64 = 1 << 48;
+/// The largest number that makes sense for a key: sums of a few stay far from overflow, and every time is one that a calendar has.
+fn largest(key: &str) -> i64 {
+    const YEAR_SECONDS: i64 = 366 * 24 * 60 * 60;
+    match key {
+        // The page takes a stream for dead after 25 s of silence.
+        "emitter.heartbeat_seconds" => 20,
+        "store.connections" | "server.workers" => 10_000,
+        key if key.ends_with("_seconds") => YEAR_SECONDS,
+        key if key.ends_with("_milliseconds") => YEAR_SECONDS * 1000,
+        key if key.ends_with("_days") => 3660,
+        _ => 1 << 48,
+    }
+}
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
@@ -77,6 +88,8 @@ pub struct Upstream {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Limits {
     pub body_bytes: usize,
+    #[serde(rename = "body_seconds", deserialize_with = "seconds")]
+    pub body: Duration,
     pub message_bytes: usize,
     pub context_bytes: usize,
     pub answer_bytes: usize,
@@ -277,7 +290,7 @@ impl Layers {
                 .errors
                 .push(format!("{key}: there is no such key ({source})"));
         };
-        let least = i64::from(!MAY_BE_ZERO.contains(&key));
+        let (least, largest) = (i64::from(!MAY_BE_ZERO.contains(&key)), largest(key));
         if !known.same_type(&value) {
             let (wanted, found) = (known.type_str(), value.type_str());
             self.errors.push(format!(
@@ -287,10 +300,10 @@ impl Layers {
             ));
         } else if value
             .as_integer()
-            .is_some_and(|number| !(least..=LARGEST).contains(&number))
+            .is_some_and(|number| !(least..=largest).contains(&number))
         {
             self.errors.push(format!(
-                "{key}: wants a number from {least} to {LARGEST} ({source})"
+                "{key}: wants a number from {least} to {largest} ({source})"
             ));
         } else if value
             .as_array()

@@ -112,9 +112,10 @@ impl EventLog {
         self.lock().closed
     }
 
-    /// What its events cost in memory.
+    /// What it costs in memory: its events, the text assembled from them, and once more that text in the generation's ending.
     pub fn bytes(&self) -> usize {
-        self.lock().bytes
+        let state = self.lock();
+        state.bytes + 2 * (state.transcript.text.len() + state.transcript.reasoning.len())
     }
 
     /// The text assembled so far and the position it stands at: attaching there continues it exactly.

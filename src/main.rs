@@ -143,6 +143,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Login { user }) => {
             let (config, data_dir, store) = open(layers).await?;
             let user = find_user(&*store, user.as_deref()).await?;
+            if user.disabled {
+                bail!(
+                    "the user {:?} is disabled; `continuo user disable --undo` lets it in again",
+                    user.name
+                );
+            }
             let origin = data_dir
                 .origin()
                 .unwrap_or_else(|| server::origin(config.server.bind));
@@ -159,7 +165,14 @@ impl Options {
         if let Some(file) = &self.config {
             layers.file(file)?;
         }
-        layers.environment(std::env::vars());
+        // Others' variables may be anything; ours are refused as they are when they are no text.
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((
+                name.into_string().ok()?,
+                value.to_string_lossy().into_owned(),
+            ))
+        });
+        layers.environment(variables);
         for (flag, key, value) in [
             ("--bind", "server.bind", &self.bind),
             ("--data-dir", "server.data_dir", &self.data_dir),
@@ -176,11 +189,12 @@ impl Options {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = Shutdown::default();
+    let server = server::build(config).await?;
+    // Not before: until something runs there is nothing to end in order.
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let server = server::build(config).await?;
     for line in [
         format!("listening on {}", server.origin()),
         server.login_link().await?,
@@ -243,15 +257,7 @@ async fn find_user(store: &dyn Store, name: Option<&str>) -> anyhow::Result<User
 async fn users(store: &dyn Store, command: UserCommand) -> anyhow::Result<()> {
     match command {
         UserCommand::Add { name, operator } => {
-            if name.trim() != name
-                || name.is_empty()
-                || name.len() > 200
-                || name.contains(char::is_control)
-            {
-                bail!(
-                    "a user's name has 1 to 200 bytes, no control characters and no space around it"
-                );
-            }
+            check_name(&name)?;
             let user = store.add_user(&name, operator).await?;
             let user = user.with_context(|| format!("there is a user {name:?} already"))?;
             print(&format!("{}  {}", user.id, user.name))
@@ -272,9 +278,19 @@ async fn users(store: &dyn Store, command: UserCommand) -> anyhow::Result<()> {
     }
 }
 
+/// Lists show a name in one line.
+fn check_name(name: &str) -> anyhow::Result<()> {
+    if name.trim() != name || name.is_empty() || name.len() > 200 || name.contains(char::is_control)
+    {
+        bail!("a name has 1 to 200 bytes, no control characters and no space around it");
+    }
+    Ok(())
+}
+
 async fn keys(store: &dyn Store, command: KeyCommand) -> anyhow::Result<()> {
     match command {
         KeyCommand::Add { name, user } => {
+            check_name(&name)?;
             let user = find_user(store, user.as_deref()).await?;
             print(&auth::new_key(store, user.id, &name).await?)
         }

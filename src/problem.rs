@@ -8,6 +8,7 @@ use crate::{
     model::Problem,
     registry::Full,
     store::{StoreError, TurnRefused},
+    text::with_causes,
 };
 use actix_web::{
     Error, HttpMessage, HttpResponse, ResponseError,
@@ -70,6 +71,17 @@ impl ApiError {
         Self::new(400, "malformed-request", "The request is malformed", detail)
     }
 
+    /// Whoever asked may ask again.
+    pub fn store_unavailable() -> Self {
+        Self::new(
+            503,
+            "store-unavailable",
+            "The database is not available",
+            "nothing was changed; answers that are running go on; try again in a moment",
+        )
+        .retry_after(2)
+    }
+
     fn retry_after(mut self, seconds: u64) -> Self {
         self.problem.retry_after = Some(seconds);
         self
@@ -100,7 +112,7 @@ impl ApiError {
         {
             tracing::error!(
                 problem = &*self.problem.kind,
-                error = &**source as &dyn StdError,
+                error = with_causes(&**source),
                 "request failed"
             );
         }
@@ -126,13 +138,7 @@ impl ResponseError for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::new(
-                503,
-                "store-unavailable",
-                "The database is not available",
-                "nothing was changed; answers that are running go on; try again in a moment",
-            )
-            .retry_after(2),
+            StoreError::Unavailable(_) => Self::store_unavailable(),
             StoreError::Failed(_) => Self::new(
                 500,
                 "internal",

@@ -13,6 +13,7 @@ use crate::{
     routes::{RouteOptions, routes},
     store::{self, Store, StoreOptions},
     telemetry::Spans,
+    text::with_causes,
     upstream::{Secret, Upstream, UpstreamOptions},
 };
 use actix_web::{
@@ -20,7 +21,7 @@ use actix_web::{
     web::Data,
 };
 use anyhow::Context as _;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::{
     any::Any,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
@@ -39,6 +40,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(75);
 /// How long a body that was refused is still taken and thrown away.
 const REFUSED_BODY: Duration = Duration::from_secs(10);
+/// Connections that wait to be accepted: all readers come back at once after a restart. The kernel has a limit of its own.
+const BACKLOG: i32 = 4096;
 /// How often ended logs are let go.
 const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// How long, and how often looked at, receipts of idempotency keys are kept.
@@ -159,6 +162,14 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     // A client that is still sending what was refused gets to read why, even over a slow line.
     .client_disconnect_timeout(REFUSED_BODY)
     .keep_alive(IDLE)
+    // For each worker; the registry counts emitters, and refuses in words.
+    .max_connections(
+        config
+            .limits
+            .emitters
+            .saturating_mul(2)
+            .saturating_add(1000),
+    )
     .disable_signals()
     .shutdown_timeout(2);
     if config.server.workers > 0 {
@@ -235,7 +246,7 @@ async fn keep_house(chat: &Chat) {
             _ = release.tick() => chat.registry.release_ended(),
             _ = forget.tick() => {
                 if let Err(error) = chat.store.forget_receipts(now() - RECEIPTS_KEPT).await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys stay a while longer");
+                    tracing::warn!(error = with_causes(&error), "old idempotency keys stay a while longer");
                 }
             }
         }
@@ -243,7 +254,15 @@ async fn keep_house(chat: &Chat) {
 }
 
 fn listen(bind: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(bind).with_context(|| {
+    let listen = || {
+        let socket = Socket::new(Domain::for_address(bind), Type::STREAM, None)?;
+        // Or a restart would have to wait for the old connections' last packets.
+        socket.set_reuse_address(true)?;
+        socket.bind(&bind.into())?;
+        socket.listen(BACKLOG)?;
+        Ok::<_, std::io::Error>(socket.into())
+    };
+    listen().with_context(|| {
         format!(
             "cannot listen on {bind}; choose another address with --bind, or port 0 for a free one"
         )
@@ -287,6 +306,7 @@ fn route_options(config: &Config) -> RouteOptions {
             retry: config.emitter.retry,
         },
         body_bytes: config.limits.body_bytes,
+        body: config.limits.body,
         message_bytes: config.limits.message_bytes,
         poll: config.emitter.poll,
     }
@@ -311,7 +331,7 @@ fn prepare_socket(connection: &dyn Any, peer_timeout: Duration) {
 fn raise_descriptor_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(
-            error = &error as &dyn std::error::Error,
+            error = with_causes(&error),
             "the limit of open files stays as it is"
         );
     }

@@ -5,16 +5,19 @@ use actix_web::{
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
 };
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, time::Instant};
 use tracing::Span;
 use tracing_actix_web::{RequestId, RootSpanBuilder};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-/// Sets logging up for the whole process; `RUST_LOG` chooses what is logged (`info`).
+/// When a request came; in its extensions.
+struct Came(Instant);
+
+/// Sets logging up for the whole process; `RUST_LOG` chooses what is logged.
 pub fn init() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-        .from_env_lossy();
+    // The HTTP server's own lines tell an operator nothing.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     // A second call, as in tests, changes nothing.
@@ -38,6 +41,7 @@ pub struct Spans;
 
 impl RootSpanBuilder for Spans {
     fn on_request_start(request: &ServiceRequest) -> Span {
+        request.extensions_mut().insert(Came(Instant::now()));
         let id = request
             .extensions()
             .get::<RequestId>()
@@ -56,6 +60,21 @@ impl RootSpanBuilder for Spans {
             Ok(response) => response.status(),
             Err(error) => error.as_response_error().status_code(),
         };
-        span.in_scope(|| tracing::info!(status = status.as_u16(), "request finished"));
+        let came = outcome.as_ref().ok().and_then(|response| {
+            response
+                .request()
+                .extensions()
+                .get::<Came>()
+                .map(|came| came.0)
+        });
+        let milliseconds =
+            came.map(|came| u64::try_from(came.elapsed().as_millis()).unwrap_or(u64::MAX));
+        span.in_scope(|| {
+            tracing::info!(
+                status = status.as_u16(),
+                duration_ms = milliseconds,
+                "request finished"
+            );
+        });
     }
 }

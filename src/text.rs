@@ -14,6 +14,18 @@ pub fn without_nul(text: String) -> String {
     }
 }
 
+/// An error with what caused it, in one line, for a log: JSON logs keep no causes of their own.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// A JSON string as it came: WTF-8, that is UTF-8 in which surrogate halves may stand alone.
 ///
 /// `serde_json` refuses lone halves in a `String` but hands them out as bytes; [`Joiner`] makes text of them.

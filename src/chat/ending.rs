@@ -103,7 +103,8 @@ fn of_upstream(error: &UpstreamError) -> Problem {
             "The model server asks to wait",
         ),
         (Failure::Refused, status) => (
-            status.unwrap_or(502),
+            // A redirect, say, is no error that a client would understand.
+            status.filter(|status| *status >= 400).unwrap_or(502),
             "upstream-refused",
             "The model server refused",
         ),

@@ -92,16 +92,15 @@ impl Chat {
     ) -> Result<bool, StoreError> {
         loop {
             match self.store.delete_conversation(user, id).await? {
-                Deleted::Done => return Ok(true),
+                Deleted::Done => {
+                    self.registry.forget_conversation(id);
+                    return Ok(true);
+                }
                 Deleted::NotFound => return Ok(false),
                 Deleted::Running(generations) => {
                     for running in generations {
                         match self.registry.generation(user, running) {
-                            Some(generation) => {
-                                self.end_one(&generation).await;
-                                // An end that the store has not taken yet is written again and again; do not spin meanwhile.
-                                tokio::task::yield_now().await;
-                            }
+                            Some(generation) => self.end_one(&generation).await,
                             None => self.write_off(running).await?,
                         }
                     }
@@ -110,8 +109,8 @@ impl Chat {
         }
     }
 
-    /// The store says that it runs, but no task does: it can only be an end that was never stored.
-    async fn write_off(&self, id: GenerationId) -> Result<(), StoreError> {
+    /// The store says that it runs, but no task does: its end was never stored, or it was another node's that is no more.
+    pub(super) async fn write_off(&self, id: GenerationId) -> Result<(), StoreError> {
         self.store
             .end_generation(id, &ending::lost())
             .await

@@ -10,16 +10,20 @@ use crate::{
     model::{Ending, Outcome, Problem, Role, Timings, Usage},
     registry::Slot,
     store::{Effect, PathMessage, StoreError, Turn},
+    text::with_causes,
     upstream::{ChatRequest, Delta, PromptMessage, Step, Upstream},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedMutexGuard, oneshot},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 /// Between two tries to store an end while the store is down.
 const STORE_AGAIN: Duration = Duration::from_millis(250);
+/// How long the upstream's list of models is waited for, and how long it counts, or its absence.
+const LIST_PATIENCE: Duration = Duration::from_secs(3);
+const LIST_KEPT: Duration = Duration::from_secs(30);
 
 /// The way back to whoever asked. Its twins wait for as long as it is there.
 pub(super) struct Reply {
@@ -111,19 +115,21 @@ async fn model(chat: &Chat, upstream: &Upstream, asked: Option<String>) -> Strin
     if let Some(model) = asked.or_else(|| chat.options.model.clone()) {
         return model;
     }
-    let first = async || {
-        upstream
-            .models()
-            .await
-            .ok()
-            .and_then(|models| models.into_iter().next())
-            .ok_or(())
+    // Held over the look-up: those who come meanwhile share its answer, also when it is that there is none.
+    let mut listed = chat.listed_model.lock().await;
+    let first = match &*listed {
+        Some((at, first)) if at.elapsed() < LIST_KEPT => first.clone(),
+        _ => {
+            let models = timeout(LIST_PATIENCE, upstream.models()).await;
+            // A list that fails at once costs nothing to ask for again; one that does not come would hold up every answer.
+            let is_kept = !matches!(models, Ok(Err(_)));
+            let models = models.ok().and_then(Result::ok);
+            let first = models.and_then(|models| models.into_iter().next());
+            *listed = is_kept.then(|| (Instant::now(), first.clone()));
+            first
+        }
     };
-    chat.first_listed_model
-        .get_or_try_init(first)
-        .await
-        .cloned()
-        .unwrap_or_else(|()| "default".to_owned())
+    first.unwrap_or_else(|| "default".to_owned())
 }
 
 fn prompt(system: Option<String>, path: &[PathMessage]) -> Vec<PromptMessage> {
@@ -267,19 +273,23 @@ async fn store(chat: &Chat, generation: &Generation, ending: &Ending) {
         };
         tokio::time::sleep(STORE_AGAIN).await;
         if Instant::now() >= patient_until {
-            tracing::error!(generation.id = %generation.id, error = &error as &dyn std::error::Error, "an answer is not stored yet");
+            tracing::error!(generation.id = %generation.id, error = with_causes(&error), "an answer is not stored yet");
             announce(generation, ending, false);
         }
     }
-    while chat
-        .store
-        .end_generation(generation.id, ending)
-        .await
-        .is_err()
-    {
-        tokio::time::sleep(STORE_AGAIN).await;
+    loop {
+        match chat.store.end_generation(generation.id, ending).await {
+            Ok(_) => {
+                break tracing::info!(generation.id = %generation.id, "an answer was stored late");
+            }
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(STORE_AGAIN).await,
+            // What the database refuses once it refuses for ever.
+            Err(error) => {
+                let error = with_causes(&error);
+                break tracing::error!(generation.id = %generation.id, error, "an answer is lost: the database refuses it");
+            }
+        }
     }
-    tracing::info!(generation.id = %generation.id, "an answer was stored late");
 }
 
 fn announce(generation: &Generation, ending: &Ending, stored: bool) {

@@ -221,19 +221,16 @@ impl Registry {
             .and_then(|name| emitters.named.get(&name))
             .and_then(|old| emitters.live.get(old))
             .cloned();
-        // A replaced emitter still counts until its connection ends, but its successor is let in: a session at the limit can reconnect.
-        if replaced.is_none() {
-            let user = emitters
-                .per_user
-                .get(&emitter.client.user)
-                .copied()
-                .unwrap_or(0);
-            if user >= self.options.emitters_per_user {
-                return Err(Full::User(user));
-            }
-            if emitters.live.len() >= self.options.emitters {
-                return Err(Full::Node(emitters.live.len()));
-            }
+        let user = emitters.per_user.get(&emitter.client.user);
+        let (user, node) = (user.copied().unwrap_or(0), emitters.live.len());
+        // A replaced emitter counts until its connection ends, up to half a minute when its peer is stuck. Its successor is let in
+        // over the limit, so that a session at the limit can reconnect; up to twice the limit, so that this is no way around it.
+        let times = if replaced.is_some() { 2 } else { 1 };
+        if user >= self.options.emitters_per_user.saturating_mul(times) {
+            return Err(Full::User(user));
+        }
+        if node >= self.options.emitters.saturating_mul(times) {
+            return Err(Full::Node(node));
         }
         if let Some(old) = replaced {
             old.end(Reason::Replaced);
@@ -477,6 +474,17 @@ mod tests {
         let _first = registry.attach(client(user, None, target)).expect("room");
         let _second = registry.attach(client(user, None, target)).expect("room");
         assert_eq!(counts(&registry), (2, 2, vec![]));
+    }
+
+    #[test]
+    fn a_session_that_comes_again_and_again_gets_past_the_limit_once_over() {
+        let (registry, user, target) = (registry(), UserId::new(), target());
+        let attach = || registry.attach(client(user, Some("tab"), target));
+        // Peers that are stuck do not leave when they are replaced.
+        let stuck: Vec<_> = (0..6).map(|_| attach().expect("room")).collect();
+        assert_eq!(attach().err(), Some(Full::User(6)));
+        drop(stuck);
+        attach().expect("room again");
     }
 
     #[test]

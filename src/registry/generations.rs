@@ -4,7 +4,7 @@ use super::{Full, Registry};
 use crate::{
     event::{Done, Event},
     generation::Generation,
-    model::{GenerationId, Outcome, UserId},
+    model::{ConversationId, GenerationId, Outcome, UserId},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -40,17 +40,15 @@ impl std::ops::Deref for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // Only a task that died gets here with a begun and open log: its readers must not wait for ever.
-        if self.generation.conversation_id().is_some() {
-            let _ = self.generation.log.append(&Event::Done(Box::new(Done {
-                outcome: self.generation.claim(Outcome::Failed),
-                finish_reason: None,
-                usage: None,
-                timings: None,
-                stored: false,
-                problem: None,
-            })));
-        }
+        // Still open when the turn was refused or its task died: whoever waits for the end must not wait for ever.
+        let _ = self.generation.log.append(&Event::Done(Box::new(Done {
+            outcome: self.generation.claim(Outcome::Failed),
+            finish_reason: None,
+            usage: None,
+            timings: None,
+            stored: false,
+            problem: None,
+        })));
         let bytes = self.generation.log.bytes();
         let mut generations = self.registry.generations();
         generations.running.remove(&self.generation.id);
@@ -62,7 +60,7 @@ impl Drop for Slot {
             }
         }
         // One that never began (its turn was refused) leaves nothing behind.
-        if self.generation.log.is_closed() {
+        if self.generation.conversation_id().is_some() {
             let id = self.generation.id;
             generations.retained.insert(id, self.generation.clone());
             generations.ends.push_back((Instant::now(), id, bytes));
@@ -111,6 +109,16 @@ impl Registry {
             .get(&id)
             .or_else(|| generations.retained.get(&id));
         found.filter(|generation| generation.owner == user).cloned()
+    }
+
+    /// Lets go of what is retained of a conversation that is gone.
+    pub fn forget_conversation(&self, id: ConversationId) {
+        let is_of = |generation: &Generation| generation.conversation_id() == Some(id);
+        let mut generations = self.generations();
+        // Their places in the order of ends stay, and find nothing when their time comes.
+        generations
+            .retained
+            .retain(|_, generation| !is_of(generation));
     }
 
     /// All that run, anybody's, oldest first.
@@ -187,6 +195,7 @@ mod tests {
     }
 
     fn end(slot: &Slot) {
+        slot.belongs_to(ConversationId::new());
         slot.log
             .append(&Event::Done(Box::new(Done {
                 outcome: Outcome::Completed,
@@ -215,6 +224,7 @@ mod tests {
         );
         drop(first);
         registry.reserve(generation(user)).expect("room again");
+        // Only a turn that was stored belongs to a conversation.
         assert_eq!(
             registry.retained_count(),
             0,

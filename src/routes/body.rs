@@ -19,6 +19,7 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 use serde_json::error::Category;
+use std::time::Duration;
 
 /// The idempotency key's own length limit, in bytes.
 const KEY_BYTES: usize = 255;
@@ -61,17 +62,35 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let body = read(&request, &mut payload).await?;
-            parse(&request, &body).map(Self)
+            let options = request
+                .app_data::<Data<RouteOptions>>()
+                .expect("the application has its options");
+            let body = read(&request, &mut payload, options.body_bytes);
+            let body = tokio::time::timeout(options.body, body).await;
+            let body = body.map_err(|_| too_slow(options.body))??;
+            let once = once(&request, &body)?;
+            Ok(Self {
+                value: parse(&request, &body)?,
+                once,
+            })
         })
     }
 }
 
-async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<BytesMut, ApiError> {
-    let limit = request
-        .app_data::<Data<RouteOptions>>()
-        .expect("the application has its options")
-        .body_bytes;
+fn too_slow(patience: Duration) -> ApiError {
+    ApiError::new(
+        408,
+        "body-too-slow",
+        "The body did not come in time",
+        format!("a request body may take {} s", patience.as_secs()),
+    )
+}
+
+async fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+) -> Result<BytesMut, ApiError> {
     let too_large = || {
         ApiError::new(
             413,

@@ -8,16 +8,20 @@ use crate::{
     log::Frame,
     model::GenerationId,
     problem::ApiError,
-    registry::{NewEmitter, Target},
+    registry::{Attached, NewEmitter, Reason, Target},
 };
 use actix_web::{
-    HttpMessage as _, HttpRequest, HttpResponse,
+    FromRequest, HttpMessage as _, HttpRequest, HttpResponse,
+    dev::Payload,
     http::header::{self, HeaderValue},
     web::{Data, Query},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::time::Duration;
+use std::{
+    future::{Ready, ready},
+    time::Duration,
+};
 use tracing_actix_web::RequestId;
 
 /// The longest session name and the longest user agent that is kept, in characters.
@@ -61,27 +65,51 @@ pub(super) struct EventsQuery {
     wait: Option<u64>,
 }
 
+/// The user, unless the store cannot tell now: a stream says so in its own way. A stranger is refused as everywhere.
+pub(super) struct Caller(Result<CurrentUser, ApiError>);
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready(
+            match CurrentUser::from_request(request, payload).into_inner() {
+                Err(error) if !error.passes() => Err(error),
+                caller => Ok(Self(caller)),
+            },
+        )
+    }
+}
+
 /// The stream: SSE, or a long poll for those who ask for JSON.
 pub(super) async fn events(
-    current: CurrentUser,
+    Caller(current): Caller,
     chat: Data<Chat>,
     options: Data<RouteOptions>,
     request: HttpRequest,
     id: GenerationPath,
     Query(query): Query<EventsQuery>,
 ) -> Result<HttpResponse, ApiError> {
+    let accepts = Accepts::of(&request);
+    let current = match current {
+        Ok(current) => current,
+        Err(error) if matches!(accepts, Some(Accepts::Events { .. })) => {
+            return unavailable(&request, &options, error);
+        }
+        Err(error) => return Err(error),
+    };
     let after = position(&request, query.after.as_deref())?;
-    match Accepts::of(&request) {
+    match accepts {
         Some(Accepts::Events { .. }) => {
             stream(&request, &chat, &options, &current, *id, after).await
         }
         Some(Accepts::Json) => {
-            let attachment = chat
-                .attach(current.user.id, *id, after)
-                .await?
-                .ok_or_else(unknown)?;
             let wait = Duration::from_secs(query.wait.unwrap_or(25)).min(options.poll);
-            poll(attachment, wait).await
+            let attachment = attachment(&chat, &current, *id, after).await?;
+            // Not by the session's name: a poll beside a stream is no reconnect.
+            let attached = attach(&request, &chat, &current, *id, after, &attachment, None)?;
+            poll(attachment, attached, wait).await
         }
         None => Err(ApiError::new(
             406,
@@ -111,19 +139,28 @@ impl Accepts {
             .filter_map(|value| value.to_str().ok())
             .collect();
         let accept = accept.join(",").to_ascii_lowercase();
-        let mut ranges = accept
-            .split(',')
-            .map(|range| range.split(';').next().unwrap_or_default().trim());
-        let takes = |wanted: &str| ranges.clone().any(|range| range == wanted);
+        let takes = |wanted: &str| accept.split(',').any(|range| is_range(range, wanted));
         if takes("text/event-stream") {
             return Some(Self::Events { named: true });
         }
         if takes("application/json") {
             return Some(Self::Json);
         }
-        let any = takes("*/*") || takes("text/*") || ranges.all(str::is_empty);
+        let any = takes("*/*") || takes("text/*") || accept.trim().is_empty();
         any.then_some(Self::Events { named: false })
     }
+}
+
+/// Whether a media range of an `Accept` header is `wanted`, and not refused by a quality of 0 (RFC 9110, 12.4.2).
+fn is_range(range: &str, wanted: &str) -> bool {
+    let mut parts = range.split(';').map(str::trim);
+    let is_refused = |parameter: &str| {
+        let quality = parameter
+            .strip_prefix("q=")
+            .and_then(|quality| quality.parse::<f32>().ok());
+        quality.is_some_and(|quality| quality <= 0.0)
+    };
+    parts.next() == Some(wanted) && !parts.any(is_refused)
 }
 
 /// Attaches an emitter. Refusals that pass travel inside the stream: to a browser's `EventSource` any other status is final.
@@ -135,36 +172,60 @@ pub(super) async fn stream(
     id: GenerationId,
     after: u64,
 ) -> Result<HttpResponse, ApiError> {
-    match attach(request, chat, options, current, id, after).await {
-        Err(error) if error.passes() => {
-            let problem = error.into_problem(request.extensions().get::<RequestId>().copied());
-            Ok(emitter::unavailable(request, problem, &options.emitter))
-        }
-        answer => answer,
-    }
-}
-
-async fn attach(
-    request: &HttpRequest,
-    chat: &Chat,
-    options: &RouteOptions,
-    current: &CurrentUser,
-    id: GenerationId,
-    after: u64,
-) -> Result<HttpResponse, ApiError> {
     let session = session(request)?;
-    let Attachment {
-        cursor,
-        conversation_id,
-    } = chat
-        .attach(current.user.id, id, after)
-        .await?
-        .ok_or_else(unknown)?;
-    if cursor.is_at_end() {
+    let attachment = match attachment(chat, current, id, after).await {
+        Ok(attachment) => attachment,
+        Err(error) => return unavailable(request, options, error),
+    };
+    if attachment.cursor.is_at_end() {
         return Ok(HttpResponse::NoContent()
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .finish());
     }
+    match attach(request, chat, current, id, after, &attachment, session) {
+        Ok(attached) => Ok(emitter::respond(
+            request,
+            attachment.cursor,
+            attached,
+            &options.emitter,
+        )),
+        Err(error) => unavailable(request, options, error),
+    }
+}
+
+/// A refusal as a stream when it passes, else as it is.
+fn unavailable(
+    request: &HttpRequest,
+    options: &RouteOptions,
+    error: ApiError,
+) -> Result<HttpResponse, ApiError> {
+    if !error.passes() {
+        return Err(error);
+    }
+    let problem = error.into_problem(request.extensions().get::<RequestId>().copied());
+    Ok(emitter::unavailable(request, problem, &options.emitter))
+}
+
+async fn attachment(
+    chat: &Chat,
+    current: &CurrentUser,
+    id: GenerationId,
+    after: u64,
+) -> Result<Attachment, ApiError> {
+    let attachment = chat.attach(current.user.id, id, after).await?;
+    attachment.ok_or_else(unknown)
+}
+
+/// A place in the registry for this client.
+fn attach(
+    request: &HttpRequest,
+    chat: &Chat,
+    current: &CurrentUser,
+    id: GenerationId,
+    after: u64,
+    attachment: &Attachment,
+    session: Option<Box<str>>,
+) -> Result<Attached, ApiError> {
     let user_agent = request
         .headers()
         .get(header::USER_AGENT)
@@ -174,22 +235,14 @@ async fn attach(
         credential: current.credential,
         session,
         target: Target::Generation(id),
-        conversation: conversation_id,
+        conversation: attachment.conversation_id,
         peer: request.peer_addr(),
         user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT_CHARACTERS).collect()),
-        log: cursor.log().clone(),
+        log: attachment.cursor.log().clone(),
         after,
     };
-    let attached = chat
-        .registry
-        .attach(client)
-        .map_err(|full| ApiError::full(full, "live connections"))?;
-    Ok(emitter::respond(
-        request,
-        cursor,
-        attached,
-        &options.emitter,
-    ))
+    let attached = chat.registry.attach(client);
+    attached.map_err(|full| ApiError::full(full, "live connections"))
 }
 
 /// The session that the client names: `X-Session-Id`, else `?session=`.
@@ -224,8 +277,9 @@ fn position(request: &HttpRequest, after: Option<&str>) -> Result<u64, ApiError>
         .get("last-event-id")
         .map(HeaderValue::as_bytes)
         .filter(|id| !id.is_empty());
-    let position = last_event_id.or(after.map(str::as_bytes)).unwrap_or(b"0");
-    if position.is_empty() || !position.iter().all(u8::is_ascii_digit) {
+    let after = after.map(str::as_bytes).filter(|after| !after.is_empty());
+    let position = last_event_id.or(after).unwrap_or(b"0");
+    if !position.iter().all(u8::is_ascii_digit) {
         return Err(ApiError::malformed(
             "Last-Event-ID and after: the number of the last event you have, or 0",
         ));
@@ -254,37 +308,49 @@ struct PolledEvent {
     data: Box<RawValue>,
 }
 
-async fn poll(attachment: Attachment, wait: Duration) -> Result<HttpResponse, ApiError> {
+/// Waits for events, but not beyond `wait`, nor beyond the end of the login: it is a live connection like a stream.
+async fn poll(
+    attachment: Attachment,
+    attached: Attached,
+    wait: Duration,
+) -> Result<HttpResponse, ApiError> {
     let mut cursor = attachment.cursor;
-    // On a timeout nothing was taken: the future loses no events when dropped.
-    let mut frames = tokio::time::timeout(wait, cursor.next())
-        .await
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let mut frames = tokio::select! {
+        biased;
+        () = attached.asked_to_end() => Vec::new(),
+        frames = cursor.next() => frames.unwrap_or_default(),
+        // Nothing was taken: `next` loses no events when it is dropped.
+        () = tokio::time::sleep(wait) => Vec::new(),
+    };
     frames.extend(cursor.read());
-    let next = cursor.seq();
-    let events = frames
-        .into_iter()
-        .map(|frame| polled(frame, next))
-        .collect::<Result<_, _>>();
-    let events = events
-        .map_err(|_| ApiError::new(500, "internal", "The server failed", "an event is no JSON"))?;
+    for frame in &frames {
+        attached.sent(frame.seq, frame.event.data.len());
+    }
+    attached.leave(Reason::Finished);
     let polled = Polled {
-        events,
-        next,
+        next: cursor.seq(),
         closed: cursor.is_at_end(),
+        events: polled(&frames).map_err(|_| {
+            ApiError::new(500, "internal", "The server failed", "an event is no JSON")
+        })?,
     };
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(polled))
 }
 
-fn polled(Frame { seq, event }: Frame, next: u64) -> Result<PolledEvent, serde_json::Error> {
-    let data = RawValue::from_string(event.data.to_string())?;
-    Ok(PolledEvent {
-        seq: seq.unwrap_or(next),
-        event: event.name,
-        data,
-    })
+fn polled(frames: &[Frame]) -> Result<Vec<PolledEvent>, serde_json::Error> {
+    let event = |(index, frame): (usize, &Frame)| {
+        let data = RawValue::from_string(frame.event.data.to_string())?;
+        let seq = frames[index..]
+            .iter()
+            .find_map(|frame| frame.seq)
+            .unwrap_or(0);
+        Ok(PolledEvent {
+            seq,
+            event: frame.event.name,
+            data,
+        })
+    };
+    frames.iter().enumerate().map(event).collect()
 }

@@ -19,16 +19,7 @@ pub(super) async fn ready(chat: Data<Chat>) -> Result<HttpResponse, ApiError> {
     if chat.registry.is_draining() {
         return Err(ApiError::full(crate::registry::Full::Draining, ""));
     }
-    match tokio::time::timeout(CHECK, chat.store.check()).await {
-        Ok(checked) => checked?,
-        Err(_) => {
-            return Err(ApiError::new(
-                503,
-                "store-unavailable",
-                "The database is not available",
-                "it does not answer",
-            ));
-        }
-    }
+    let checked = tokio::time::timeout(CHECK, chat.store.check()).await;
+    checked.map_err(|_| ApiError::store_unavailable())??;
     Ok(live().await)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     ConversationPath, RouteOptions,
-    body::{FromUser, made, nullable_text, optional_text, text},
+    body::{Json, made, nullable_text, optional_text},
     generations,
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     chat::{Ask, Chat, Start, Started},
     model::{MessageId, Sampling},
     problem::ApiError,
-    store::{Once, Parent},
+    store::Parent,
     upstream::Upstream,
 };
 use actix_web::{
@@ -24,43 +24,50 @@ use actix_web::{
 use serde::Deserialize;
 use tracing_actix_web::RequestId;
 
+/// What is asked, and how to answer; regenerating has no content. Flat: a flattened part would refuse the whole body for a lone
+/// surrogate in a field that nobody reads.
 #[derive(Deserialize)]
-pub(super) struct Prompt {
-    #[serde(deserialize_with = "text")]
-    content: String,
+pub(super) struct Asked {
+    #[serde(default, deserialize_with = "optional_text")]
+    content: Option<String>,
     /// Absent: below the conversation's head. `null`: a new beginning.
     #[serde(default, deserialize_with = "nullable_text")]
     parent_id: Option<Option<String>>,
-    #[serde(flatten)]
-    settings: Settings,
-}
-
-/// How to answer, of both ways to ask.
-#[derive(Deserialize)]
-pub(super) struct Settings {
     #[serde(default, deserialize_with = "optional_text")]
     model: Option<String>,
-    #[serde(flatten)]
-    sampling: Sampling,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    max_tokens: Option<u32>,
+    stop: Option<Vec<String>>,
+    seed: Option<i64>,
+    presence_penalty: Option<f64>,
+    frequency_penalty: Option<f64>,
+}
+
+impl Asked {
+    fn sampling(self) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            max_tokens: self.max_tokens,
+            stop: self.stop,
+            seed: self.seed,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+        }
+    }
 }
 
 pub(super) async fn prompt(
     asking: Asking,
     conversation_id: ConversationPath,
-    asked: FromUser<Prompt>,
+    mut body: Json<Asked>,
 ) -> Result<HttpResponse, ApiError> {
-    let FromUser {
-        current,
-        value,
-        once,
-    } = asked;
-    let Prompt {
-        content,
-        parent_id,
-        settings,
-    } = value;
+    let content = body.value.content.take().unwrap_or_default();
     if content.trim().is_empty() {
-        return Err(ApiError::invalid("content: the message is empty"));
+        return Err(ApiError::invalid(
+            "content: the message is empty or missing",
+        ));
     }
     let limit = asking.options.message_bytes;
     if content.len() > limit {
@@ -75,7 +82,7 @@ pub(super) async fn prompt(
             detail,
         ));
     }
-    let parent = match parent_id {
+    let parent = match body.value.parent_id.take() {
         None => Parent::Head,
         Some(None) => Parent::Root,
         Some(Some(id)) => Parent::Message(
@@ -83,35 +90,23 @@ pub(super) async fn prompt(
                 .map_err(|_| ApiError::invalid("parent_id: not a message's id"))?,
         ),
     };
-    asking
-        .start(
-            &current,
-            Ask::Prompt {
-                conversation_id: *conversation_id,
-                parent,
-                content,
-            },
-            settings,
-            once,
-        )
-        .await
+    let ask = Ask::Prompt {
+        conversation_id: *conversation_id,
+        parent,
+        content,
+    };
+    asking.start(&current, ask, body).await
 }
 
 pub(super) async fn regenerate(
     asking: Asking,
     message_id: Path<MessageId>,
-    asked: FromUser<Settings>,
+    body: Json<Asked>,
 ) -> Result<HttpResponse, ApiError> {
-    asking
-        .start(
-            &asked.current,
-            Ask::Regenerate {
-                message_id: *message_id,
-            },
-            asked.value,
-            asked.once,
-        )
-        .await
+    let ask = Ask::Regenerate {
+        message_id: *message_id,
+    };
+    asking.start(&current, ask, body).await
 }
 
 /// What a handler needs to start a generation.
@@ -130,19 +125,20 @@ impl Asking {
         self,
         current: &CurrentUser,
         ask: Ask,
-        settings: Settings,
-        once: Option<Once>,
+        body: Json<Asked>,
     ) -> Result<HttpResponse, ApiError> {
         let wants_stream = generations::Accepts::of(&self.request)
             == Some(generations::Accepts::Events { named: true });
         // Whatever could refuse the stream alone is asked before the answer starts.
         generations::session(&self.request)?;
+        let once = body.once();
+        let model = body.value.model.clone();
         let start = Start {
             owner: current.user.id,
             request_id: self.request_id.to_string(),
             ask,
-            model: settings.model.filter(|model| !model.trim().is_empty()),
-            sampling: settings.sampling,
+            model: model.filter(|model| !model.trim().is_empty()),
+            sampling: body.value.sampling(),
             once,
         };
         let started: Started = self

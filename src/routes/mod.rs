@@ -27,6 +27,8 @@ pub struct RouteOptions {
     pub emitter: EmitterOptions,
     /// Of a request body, in bytes.
     pub body_bytes: usize,
+    /// The longest that a request body may take to come.
+    pub body: Duration,
     /// Of one message, in bytes of text.
     pub message_bytes: usize,
     /// The longest that a long poll may wait.

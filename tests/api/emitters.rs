@@ -315,3 +315,31 @@ async fn running_answers_are_limited_for_a_user_and_for_the_node() {
     stranger.read_all(&theirs).await;
     app.end().await;
 }
+
+#[tokio::test]
+async fn a_long_poll_is_a_live_connection_that_ends_with_its_login() {
+    let app = spawn_app().await;
+    let turn = app
+        .owner
+        .ask(&app.owner.conversation().await, "hello")
+        .await;
+    let mut call = app.upstream.next_call().await;
+    call.head_sse().await;
+    let path = format!("{}?after=1&wait=60", turn.events());
+    let poll = app.owner.get(&path).header("accept", "application/json");
+    let poll = tokio::spawn(send(poll));
+    while app.chat.registry.emitter_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let list = app.owner.get_json("/api/operator/emitters").await;
+    let id = list["items"][0]["id"].as_str().expect("an id").to_owned();
+    let kill = app
+        .owner
+        .request(Method::DELETE, &format!("/api/operator/emitters/{id}"));
+    assert_eq!(send(kill).await.status(), 204);
+    let polled: Value = poll.await.expect("no panic").json().await.expect("JSON");
+    assert_eq!(polled, json!({"events": [], "next": 1, "closed": false}));
+    call.finish("stop").await;
+    call.done().await;
+    app.end().await;
+}

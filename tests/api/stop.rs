@@ -134,3 +134,49 @@ async fn an_operator_stops_anybodys_generation_and_sees_it_run() {
     assert_eq!(stranger.message(&turn).await["status"], "stopped");
     app.end().await;
 }
+
+#[tokio::test]
+async fn a_stop_of_a_turn_that_is_refused_waits_for_nothing() {
+    let app = spawn_app().await;
+    let nowhere = format!("/api/conversations/{}/messages", uuid::Uuid::now_v7());
+    // Many, so that one is seen between its place in the registry and its refusal.
+    let asking = (0..20).map(|_| {
+        let request = app
+            .owner
+            .post(&nowhere)
+            .json(&serde_json::json!({"content": "x"}));
+        tokio::spawn(send(request))
+    });
+    let asking: Vec<_> = asking.collect();
+    for _ in 0..50 {
+        for generation in app.chat.registry.running() {
+            app.chat.stop_any(generation.id).await;
+        }
+        tokio::task::yield_now().await;
+    }
+    for answer in asking {
+        let status = answer.await.expect("no panic").status();
+        assert!(status == 404 || status == 429, "{status}");
+    }
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_deleted_conversation_is_not_read_from_memory_either() {
+    let app = spawn_app().await;
+    let turn = app
+        .owner
+        .ask(&app.owner.conversation().await, "hello")
+        .await;
+    app.upstream.next_call().await.answer(&["secret"]).await;
+    app.owner
+        .events(&turn, 0)
+        .await
+        .read_to_end(&mut Reader::default())
+        .await;
+    let path = format!("/api/conversations/{}", turn.conversation);
+    let deleted = send(app.owner.request(reqwest::Method::DELETE, &path)).await;
+    assert_eq!(deleted.status(), 204);
+    problem(send(app.owner.get(&turn.events())).await, 404, "not-found").await;
+    app.end().await;
+}
