@@ -121,10 +121,11 @@ async fn model(chat: &Chat, upstream: &Upstream, asked: Option<String>) -> Strin
         Some((at, first)) if at.elapsed() < LIST_KEPT => first.clone(),
         _ => {
             let models = timeout(LIST_PATIENCE, upstream.models()).await;
-            // A list that fails at once costs nothing to ask for again; one that does not come would hold up every answer.
-            let is_kept = !matches!(models, Ok(Err(_)));
+            let is_late = models.is_err();
             let models = models.ok().and_then(Result::ok);
             let first = models.and_then(|models| models.into_iter().next());
+            // A list that fails at once costs nothing to ask for again; one that does not come would hold up every answer.
+            let is_kept = is_late || first.is_some();
             *listed = is_kept.then(|| (Instant::now(), first.clone()));
             first
         }
