@@ -1,9 +1,8 @@
 //! Asking: a new message, or another answer.
 
 use super::{
-    ConversationPath, RouteOptions,
+    ConversationPath, RouteOptions, attach,
     body::{Json, made, nullable_text, optional_text},
-    generations,
 };
 use crate::{
     auth::CurrentUser,
@@ -127,10 +126,10 @@ impl Asking {
         ask: Ask,
         body: Json<Asked>,
     ) -> Result<HttpResponse, ApiError> {
-        let wants_stream = generations::Accepts::of(&self.request)
-            == Some(generations::Accepts::Events { named: true });
+        let wants_stream =
+            attach::Accepts::of(&self.request) == Some(attach::Accepts::Events { named: true });
         // Whatever could refuse the stream alone is asked before the answer starts.
-        generations::session(&self.request)?;
+        attach::session(&self.request)?;
         let once = body.once();
         let model = body.value.model.clone();
         let start = Start {
@@ -152,7 +151,7 @@ impl Asking {
         if !wants_stream {
             return Ok(ids());
         }
-        let stream = generations::stream(
+        let stream = attach::stream(
             &self.request,
             &self.chat,
             &self.options,

@@ -1,5 +1,6 @@
 //! The route table, and what all handlers share. Handlers translate between HTTP and `chat`; they decide nothing.
 
+mod attach;
 mod body;
 mod conversations;
 mod generations;
