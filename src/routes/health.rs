@@ -14,7 +14,7 @@ pub(super) async fn live() -> HttpResponse {
         .body("ok\n")
 }
 
-/// 503 while draining and while the store does not answer.
+/// 503 while draining and while the store does not answer or takes no writes.
 pub(super) async fn ready(chat: Data<Chat>) -> Result<HttpResponse, ApiError> {
     if chat.registry.is_draining() {
         return Err(ApiError::full(crate::registry::Full::Draining, ""));

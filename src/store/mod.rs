@@ -341,6 +341,7 @@ pub trait Turns {
     ) -> Result<Vec<GenerationId>, StoreError>;
     /// Forgets receipts kept before this time.
     async fn forget_receipts(&self, before: OffsetDateTime) -> Result<u64, StoreError>;
-    /// Cheap proof that the database answers.
+    /// Cheap proof that the database answers and, on SQLite, that a transaction that writes can begin. Writes nothing, so it does not
+    /// see a full disk.
     async fn check(&self) -> Result<(), StoreError>;
 }

@@ -55,7 +55,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn open(url: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, OpenError> {
     match url.split_once(':') {
         Some(("postgres" | "postgresql", _)) => open_postgres(url, options).await,
-        Some(("sqlite", _)) => open_sqlite(url, options).await,
+        Some(("sqlite", _)) => Ok(open_sqlite(url, options).await?),
         // Not the URL itself: it may hold a password.
         _ => fail("the database URL must begin with postgres:// or sqlite:"),
     }
@@ -159,7 +159,7 @@ fn why_no_connection(server: &PgConnectOptions, error: &sqlx::Error) -> String {
     }
 }
 
-async fn open_sqlite(url: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, OpenError> {
+async fn open_sqlite(url: &str, options: &StoreOptions) -> Result<Arc<Sql>, OpenError> {
     if url.contains(":memory:") || url.contains("mode=memory") {
         return fail("a database in memory would keep nothing: name a file, as in sqlite:chat.db");
     }
@@ -183,6 +183,12 @@ async fn open_sqlite(url: &str, options: &StoreOptions) -> Result<Arc<dyn Store>
     let write = match pool
         .clone()
         .max_connections(1)
+        // On a full disk, an I/O error or too little memory SQLite may undo the transaction itself. The ROLLBACK that follows fails,
+        // and sqlx counts a transaction for ever that is none: this one connection would begin no other.
+        .before_acquire(|connection, _| {
+            let usable = !connection.is_in_transaction();
+            Box::pin(async move { Ok(usable) })
+        })
         .connect_with(file.clone())
         .await
     {
@@ -285,4 +291,91 @@ fn fail<T>(message: impl AsRef<str>) -> Result<T, OpenError> {
 
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{ConversationId, GenerationId, MessageId, NodeId, UserId},
+        store::{
+            Accounts as _, Conversations as _, Effect, NewConversation, NewTurn, Parent, StoreError,
+            TurnOf, Turns as _,
+        },
+    };
+
+    /// Runs a pragma on the one connection that writes.
+    async fn limit(store: &Sql, pragma: &'static str) {
+        let On::Sqlite(pool) = &store.write else {
+            unreachable!("it was opened as SQLite")
+        };
+        let limited = sqlx::raw_sql(pragma).execute(pool).await;
+        limited.expect("a pragma of SQLite");
+    }
+
+    async fn create(store: &Sql, owner: UserId) -> ConversationId {
+        let new = NewConversation {
+            id: ConversationId::new(),
+            title: String::new(),
+            model: None,
+            system: None,
+        };
+        let created = store.create_conversation(owner, &new, None).await;
+        assert!(matches!(created, Ok(Effect::Done(_))), "{created:?}");
+        new.id
+    }
+
+    #[tokio::test]
+    async fn after_a_full_disk_it_writes_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite:{}", directory.path().join("chat.db").display());
+        let store = open_sqlite(&url, &StoreOptions::default()).await;
+        let store = store.expect("a fresh database");
+        let owner = store.ensure_owner("owner").await.expect("stored").id;
+        let conversation_id = create(&store, owner).await;
+        // Full as a disk is: SQLITE_FULL, and SQLite ends the transaction. The limit is the connection's, so it ends with it.
+        limit(&store, "PRAGMA max_page_count = 1").await;
+        let new = NewTurn {
+            generation_id: GenerationId::new(),
+            message_id: MessageId::new(),
+            node: NodeId::new(),
+            model: None,
+            of: TurnOf::Prompt {
+                conversation_id,
+                user_message_id: MessageId::new(),
+                parent: Parent::Head,
+                content: "x".repeat(600_000),
+            },
+        };
+        let refused = store.begin_turn(owner, &new, None).await;
+        assert!(
+            matches!(refused, Err(StoreError::Unavailable(_))),
+            "{refused:?}"
+        );
+        store.check().await.expect("ready again");
+        let read = store.conversation(owner, conversation_id).await;
+        let (_, messages) = read.expect("read").expect("it is there");
+        assert!(messages.is_empty(), "all or nothing");
+        create(&store, owner).await;
+        let begun = store.begin_turn(owner, &new, None).await;
+        assert!(matches!(begun, Ok(Ok(_))), "{begun:?}");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_write_is_not_ready() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite:{}", directory.path().join("chat.db").display());
+        let store = open_sqlite(&url, &StoreOptions::default()).await;
+        let store = store.expect("a fresh database");
+        store.check().await.expect("ready");
+        limit(&store, "PRAGMA query_only = ON").await;
+        store.users().await.expect("reading still works");
+        let checked = store.check().await;
+        assert!(
+            matches!(checked, Err(StoreError::Unavailable(_))),
+            "{checked:?}"
+        );
+        limit(&store, "PRAGMA query_only = OFF").await;
+        store.check().await.expect("ready again");
+    }
 }

@@ -6,7 +6,7 @@ use super::{
     receipts::{self, claim},
     rows::{GenerationRow, message_columns},
     search,
-    sql::{Sql, Time, Tx, execute, failed, json, on},
+    sql::{On, Sql, Time, Tx, execute, failed, json, on},
 };
 use crate::{
     model::{Ending, GenerationId, NodeId, Outcome, Problem, UserId, now},
@@ -151,7 +151,12 @@ impl Turns for Sql {
     async fn check(&self) -> Result<(), StoreError> {
         // A table, because SQLite would answer a bare SELECT 1 without its file.
         const SQL: &str = "SELECT EXISTS (SELECT 1 FROM users)";
-        on!(&self.read, c => sqlx::query_scalar::<_, bool>(SQL).fetch_one(c)).map(|_| ())
+        on!(&self.read, c => sqlx::query_scalar::<_, bool>(SQL).fetch_one(c))?;
+        if let On::Sqlite(_) = self.write {
+            // The one that writes is another connection. This takes and leaves the write lock; nothing reaches the disk.
+            self.begin().await?.rollback().await?;
+        }
+        Ok(())
     }
 }
 
