@@ -79,19 +79,20 @@ pub async fn new_key(store: &dyn Store, user: UserId, name: &str) -> Result<Stri
 }
 
 impl Auth {
-    /// Logs in with a one-time token or an API key; the cookie to set.
+    /// Logs in with a one-time token or an API key; the cookie to set. A login by a key dies with the key.
     pub async fn log_in(&self, token: &str) -> Result<Option<(User, Cookie<'static>)>, StoreError> {
         let hash = hash_of(token);
-        let user = match self.store.redeem_login_link(hash, now()).await? {
-            Some(user) => user,
+        let (user, key) = match self.store.redeem_login_link(hash, now()).await? {
+            Some(user) => (user, None),
             None => match self.store.user_by_key(hash).await? {
-                Some((user, _)) => user,
+                Some((user, key)) => (user, Some(key)),
                 None => return Ok(None),
             },
         };
         let secret = new_secret("");
+        let expires = now() + self.login_lifetime;
         self.store
-            .add_login(user.id, hash_of(&secret), now() + self.login_lifetime)
+            .add_login(user.id, key, hash_of(&secret), expires)
             .await?;
         Ok(Some((user, self.cookie(secret, self.login_lifetime))))
     }

@@ -28,6 +28,8 @@ CREATE INDEX login_links_by_expiry ON login_links (expires_at);
 CREATE TABLE login_sessions (
     id          uuid PRIMARY KEY,
     user_id     uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+    -- The API key that logged in, if it was one.
+    key_id      uuid REFERENCES api_keys ON DELETE CASCADE,
     hash        bytea NOT NULL UNIQUE CHECK (octet_length(hash) = 32),
     expires_at  timestamptz NOT NULL
 );

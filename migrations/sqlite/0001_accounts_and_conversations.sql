@@ -30,6 +30,8 @@ CREATE INDEX login_links_by_expiry ON login_links (expires_at);
 CREATE TABLE login_sessions (
     id          BLOB PRIMARY KEY,
     user_id     BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    -- The API key that logged in, if it was one.
+    key_id      BLOB REFERENCES api_keys (id) ON DELETE CASCADE,
     hash        BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
     expires_at  INTEGER NOT NULL
 ) STRICT;

@@ -158,12 +158,13 @@ impl Accounts for Sql {
     async fn add_login(
         &self,
         user: UserId,
+        key: Option<KeyId>,
         hash: SecretHash,
         expires: OffsetDateTime,
     ) -> Result<LoginId, StoreError> {
         const EXPIRED: &str = "DELETE FROM login_sessions WHERE expires_at <= $1";
-        const SQL: &str =
-            "INSERT INTO login_sessions (id, user_id, hash, expires_at) VALUES ($1, $2, $3, $4)";
+        const SQL: &str = "INSERT INTO login_sessions (id, user_id, key_id, hash, expires_at)
+            VALUES ($1, $2, $3, $4, $5)";
         let id = LoginId::new();
         execute!(&self.write, sqlx::query(EXPIRED).bind(Time(now())))?;
         execute!(
@@ -171,6 +172,7 @@ impl Accounts for Sql {
             sqlx::query(SQL)
                 .bind(id.0)
                 .bind(user.0)
+                .bind(key.map(|key| key.0))
                 .bind(&hash[..])
                 .bind(Time(expires))
         )?;
@@ -184,8 +186,8 @@ impl Accounts for Sql {
     ) -> Result<Option<(User, LoginId)>, StoreError> {
         const SQL: &str =
             "SELECT u.id, u.name, u.operator, u.disabled, u.created_at, l.id AS credential_id
-            FROM login_sessions l JOIN users u ON u.id = l.user_id
-            WHERE l.hash = $1 AND l.expires_at > $2 AND NOT u.disabled";
+            FROM login_sessions l JOIN users u ON u.id = l.user_id LEFT JOIN api_keys k ON k.id = l.key_id
+            WHERE l.hash = $1 AND l.expires_at > $2 AND NOT u.disabled AND k.revoked IS NOT TRUE";
         let row = on!(&self.read, c => sqlx::query_as::<_, CredentialRow>(SQL)
             .bind(&hash[..]).bind(Time(now)).fetch_optional(c))?;
         Ok(row.map(|row| (row.user.into(), LoginId(row.credential_id))))

@@ -96,13 +96,15 @@ pub trait Accounts {
         hash: SecretHash,
         now: OffsetDateTime,
     ) -> Result<Option<User>, StoreError>;
-    /// A login session; expired ones are deleted on the way.
+    /// A login session, which ends with the key that logged in, if it was one; expired ones are deleted on the way.
     async fn add_login(
         &self,
         user: UserId,
+        key: Option<KeyId>,
         hash: SecretHash,
         expires: OffsetDateTime,
     ) -> Result<LoginId, StoreError>;
+    /// The owner of a login that has not expired and whose key, if any, is not revoked; unless disabled.
     async fn user_by_login(
         &self,
         hash: SecretHash,

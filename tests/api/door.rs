@@ -278,12 +278,17 @@ async fn a_disabled_user_and_a_revoked_key_are_refused_at_once() {
     let app = spawn_app().await;
     let stranger = app.stranger().await;
     let (user, store) = (id_of(&stranger).await, &app.chat.store);
-    let cookie = cookie(&log_in(&app, &stranger.key).await);
+    let by_key = cookie(&log_in(&app, &stranger.key).await);
     let expires = now() + LINK_LIFETIME;
     store
         .add_login_link(user, hash_of("link"), expires)
         .await
         .expect("stored");
+    store
+        .add_login_link(user, hash_of("link before"), expires)
+        .await
+        .expect("stored");
+    let by_link = cookie(&log_in(&app, "link before").await);
     store.set_user_disabled(user, true).await.expect("stored");
     problem(
         send(stranger.get("/api/session")).await,
@@ -291,14 +296,18 @@ async fn a_disabled_user_and_a_revoked_key_are_refused_at_once() {
         "unauthorized",
     )
     .await;
-    let request = || by_cookie(&app, &cookie, Method::GET, "/api/session");
-    problem(send(request()).await, 401, "unauthorized").await;
+    let request = |cookie| by_cookie(&app, cookie, Method::GET, "/api/session");
+    for cookie in [&by_key, &by_link] {
+        problem(send(request(cookie)).await, 401, "unauthorized").await;
+    }
     for token in ["link", &stranger.key] {
         problem(log_in(&app, token).await, 401, "login-failed").await;
     }
     store.set_user_disabled(user, false).await.expect("stored");
     assert_eq!(send(stranger.get("/api/session")).await.status(), 200);
-    assert_eq!(send(request()).await.status(), 200);
+    for cookie in [&by_key, &by_link] {
+        assert_eq!(send(request(cookie)).await.status(), 200);
+    }
 
     let keys = store.keys().await.expect("keys");
     let key = keys.iter().find(|key| key.user_id == user).expect("theirs");
@@ -310,7 +319,9 @@ async fn a_disabled_user_and_a_revoked_key_are_refused_at_once() {
     )
     .await;
     problem(log_in(&app, &stranger.key).await, 401, "login-failed").await;
-    assert_eq!(send(request()).await.status(), 200, "the login is its own");
+    problem(send(request(&by_key)).await, 401, "unauthorized").await;
+    let read = send(request(&by_link)).await;
+    assert_eq!(read.status(), 200, "a link's login has no key");
     app.end().await;
 }
 

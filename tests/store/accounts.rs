@@ -115,9 +115,10 @@ pub async fn a_login_lasts_until_logout_expiry_or_its_user_is_disabled(db: &Scra
     let store = &db.store;
     let owner = user(&**store, "ann").await;
     let expires = now() + Duration::days(1);
-    let old = store.add_login(owner, [1; 32], now() - Duration::seconds(1));
+    let old = store.add_login(owner, None, [1; 32], now() - Duration::seconds(1));
     old.await.unwrap();
-    let id = store.add_login(owner, [2; 32], expires).await.unwrap();
+    let login = store.add_login(owner, None, [2; 32], expires);
+    let id = login.await.unwrap();
     let login = async |hash, at| {
         let found = store.user_by_login([hash; 32], at).await.unwrap();
         found.map(|(user, login)| (user.id, login))
@@ -134,4 +135,25 @@ pub async fn a_login_lasts_until_logout_expiry_or_its_user_is_disabled(db: &Scra
     store.end_login(id).await.unwrap();
     assert_eq!(login(2, now()).await, None);
     store.end_login(id).await.unwrap();
+}
+
+pub async fn a_login_by_a_key_dies_with_the_key(db: &Scratch) {
+    let store = &db.store;
+    let owner = user(&**store, "ann").await;
+    let expires = now() + Duration::days(1);
+    let key = store.add_key(owner, "laptop", [1; 32]).await.unwrap().id;
+    let other = store.add_key(owner, "phone", [2; 32]).await.unwrap().id;
+    for (by, hash) in [(Some(key), 3), (Some(other), 4), (None, 5)] {
+        let login = store.add_login(owner, by, [hash; 32], expires);
+        login.await.unwrap();
+    }
+    let works = async |hash| {
+        let found = store.user_by_login([hash; 32], now()).await.unwrap();
+        found.is_some_and(|(user, _)| user.id == owner)
+    };
+    assert!(works(3).await && works(4).await && works(5).await);
+    assert!(store.revoke_key(key).await.unwrap());
+    assert!(!works(3).await);
+    assert!(works(4).await, "another key's");
+    assert!(works(5).await, "a link's");
 }

@@ -47,6 +47,7 @@ on_both_engines! {
         a_login_link_works_once,
         a_login_link_does_not_outlive_its_time_or_its_user,
         a_login_lasts_until_logout_expiry_or_its_user_is_disabled,
+        a_login_by_a_key_dies_with_the_key,
     ],
     conversations: [
         a_conversation_reads_back_as_it_was_made,
