@@ -14,6 +14,7 @@ use crate::{
         Changed, ConversationChange, Effect, ListCursor, ListQuery, Listed, NewConversation,
         Receipt,
     },
+    text::one_line,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -253,10 +254,6 @@ fn etag(version: i64) -> String {
 
 fn location(id: ConversationId) -> String {
     format!("/api/conversations/{id}")
-}
-
-fn one_line(title: &str) -> String {
-    title.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// An empty name is none.

@@ -6,7 +6,10 @@ use super::{
     search,
     sql::{Time, Tx, execute, failed, on},
 };
-use crate::model::{GenerationId, MessageId, Outcome, Progress, Role, UserId, now};
+use crate::{
+    model::{GenerationId, MessageId, Outcome, Progress, Role, UserId, now},
+    text::one_line,
+};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -262,9 +265,10 @@ async fn path(tx: &mut Tx, leaf: Uuid) -> Result<Vec<PathMessage>, StoreError> {
 
 /// A title for a conversation that has none: the first line with text in it.
 fn first_line(prompt: &str) -> String {
-    let line = prompt.trim().lines().next().unwrap_or_default().trim_end();
+    let line = prompt.lines().map(one_line).find(|line| !line.is_empty());
+    let line = line.unwrap_or_default();
     if line.chars().count() <= TITLE_CHARS {
-        return line.to_owned();
+        return line;
     }
     let mut title: String = line.chars().take(TITLE_CHARS - 1).collect();
     title.truncate(title.trim_end().len());
@@ -280,6 +284,10 @@ mod tests {
     fn a_title_is_the_first_line_cut_between_characters() {
         assert_eq!(first_line(" \n Hello 🙂 \r\nworld"), "Hello 🙂");
         assert_eq!(first_line(" \n"), "");
+        assert_eq!(
+            first_line("\u{1b}\u{7}\n\tring\u{7} \t the\u{1b}[1m\rbell\0\u{85}now\nx"),
+            "ring the[1m bell now"
+        );
         let exact = "é".repeat(80);
         assert_eq!(first_line(&exact), exact);
         assert_eq!(first_line(&"é".repeat(81)), format!("{}…", "é".repeat(79)));

@@ -299,8 +299,8 @@ mod tests {
     use crate::{
         model::{ConversationId, GenerationId, MessageId, NodeId, UserId},
         store::{
-            Accounts as _, Conversations as _, Effect, NewConversation, NewTurn, Parent, StoreError,
-            TurnOf, Turns as _,
+            Accounts as _, Conversations as _, Effect, NewConversation, NewTurn, Parent,
+            StoreError, TurnOf, Turns as _,
         },
     };
 
