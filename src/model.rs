@@ -240,6 +240,10 @@ pub struct GenerationRecord {
     pub created_at: OffsetDateTime,
 }
 
+/// How far behind the last stored position the end of an answer stands whose task died with its process. Positions that a reader saw
+/// but the store lost fall into the hole between: they get `gap` and `snapshot` instead of silently wrong text.
+pub const LOST_POSITIONS: u64 = 1_000_000;
+
 /// Everything known when a generation ends: what the store keeps and what `done` tells.
 #[derive(Debug, Clone)]
 pub struct Ending {

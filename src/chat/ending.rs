@@ -4,7 +4,7 @@ use super::Chat;
 use crate::{
     generation::Generation,
     log::AppendError,
-    model::{Ending, Outcome, Problem, Timings},
+    model::{Ending, LOST_POSITIONS, Outcome, Problem, Timings},
     upstream::{Failure, UpstreamError},
 };
 
@@ -154,7 +154,7 @@ pub(super) fn lost() -> Ending {
             total_ms: 0,
         },
         problem: Some(interruption()),
-        last_seq: 1,
+        last_seq: LOST_POSITIONS + 1,
     }
 }
 

@@ -334,8 +334,8 @@ pub trait Turns {
         owner: UserId,
         id: GenerationId,
     ) -> Result<Option<StoredGeneration>, StoreError>;
-    /// Ends what an earlier process of this node left running: `interrupted`, with this problem, the terminal event one position after
-    /// the last that was stored. Returns their ids.
+    /// Ends what an earlier process of this node left running: `interrupted`, with this problem, the terminal event
+    /// [`LOST_POSITIONS`](crate::model::LOST_POSITIONS) after the last that was stored. Returns their ids.
     async fn interrupt_left_over(
         &self,
         node: NodeId,

@@ -9,7 +9,7 @@ use super::{
     sql::{On, Sql, Time, Tx, execute, failed, json, on},
 };
 use crate::{
-    model::{Ending, GenerationId, NodeId, Outcome, Problem, UserId, now},
+    model::{Ending, GenerationId, LOST_POSITIONS, NodeId, Outcome, Problem, UserId, now},
     text::without_nul,
 };
 use async_trait::async_trait;
@@ -121,14 +121,15 @@ impl Turns for Sql {
         problem: &Problem,
     ) -> Result<Vec<GenerationId>, StoreError> {
         const GENERATIONS: &str =
-            "UPDATE generations SET status = $2, last_seq = last_seq + 1, problem = $3
+            "UPDATE generations SET status = $2, last_seq = last_seq + $4, problem = $3
             WHERE node_id = $1 AND status = 'running' RETURNING id, message_id, conversation_id";
         const MESSAGE: &str = "UPDATE messages SET status = $2, problem = $3 WHERE id = $1";
         let status = Outcome::Interrupted.as_str();
         let problem = json(problem)?;
+        let lost = i64::try_from(LOST_POSITIONS).map_err(failed)?;
         let mut tx = self.begin().await?;
         let ended = on!(tx.on(), c => sqlx::query_as::<_, (Uuid, Uuid, Uuid)>(GENERATIONS)
-            .bind(node.0).bind(status).bind(&problem).fetch_all(c))?;
+            .bind(node.0).bind(status).bind(&problem).bind(lost).fetch_all(c))?;
         for (_, message, conversation) in &ended {
             execute!(
                 tx.on(),

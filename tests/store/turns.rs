@@ -473,7 +473,7 @@ pub async fn only_this_nodes_left_over_generations_are_interrupted(db: &Scratch)
         let stored = store.generation(owner, new.generation_id).await;
         let StoredGeneration { record, message } = stored.unwrap().unwrap();
         assert_eq!(record.status, Progress::Ended(Outcome::Interrupted));
-        assert_eq!(record.seq, 1);
+        assert_eq!(record.seq, 1_000_000);
         assert_eq!(record.problem.as_ref(), Some(&problem));
         assert_eq!(message.status, Progress::Ended(Outcome::Interrupted));
         assert_eq!(message.problem.as_ref(), Some(&problem));
