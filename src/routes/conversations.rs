@@ -8,7 +8,7 @@ use super::{
 use crate::{
     auth::CurrentUser,
     chat::{Chat, ConversationRead},
-    model::{Conversation, ConversationId},
+    model::{Conversation, ConversationId, now},
     problem::ApiError,
     store::{
         Changed, ConversationChange, Effect, ListCursor, ListQuery, Listed, NewConversation,
@@ -110,32 +110,28 @@ pub(super) async fn create(
     } = value;
     check_length("title", title.as_deref(), NAME_CHARACTERS)?;
     check_length("model", model.as_deref(), NAME_CHARACTERS)?;
-    let id = ConversationId::new();
     let new = NewConversation {
-        id,
+        id: ConversationId::new(),
         title: one_line(&title.unwrap_or_default()),
         model: named(model),
         system: named(system),
+        created_at: now(),
     };
-    let receipt = Receipt {
-        location: location(id),
-        body: serde_json::json!({ "id": id }),
-    };
+    let etag = etag(new.created().version);
+    let receipt = receipt(&new);
     let once = once.as_ref().map(|once| (once, &receipt));
-    let id = match chat
+    let Receipt { location, body } = match chat
         .store
         .create_conversation(current.user.id, &new, once)
         .await?
     {
-        Effect::Done(conversation) => conversation.id,
-        Effect::Before(receipt) => serde_json::from_value(receipt.body["id"].clone())
-            .map_err(|_| ApiError::key_reused())?,
+        Effect::Done(_) => receipt,
+        Effect::Before(before) => before,
         Effect::KeyReused => return Err(ApiError::key_reused()),
     };
-    let read = found(&chat, &current, id).await?;
-    Ok(made(StatusCode::CREATED, &location(id))
-        .insert_header((header::ETAG, etag(read.conversation.version)))
-        .json(read))
+    Ok(made(StatusCode::CREATED, &location)
+        .insert_header((header::ETAG, etag))
+        .json(body))
 }
 
 pub(super) async fn read(
@@ -252,8 +248,17 @@ fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-fn location(id: ConversationId) -> String {
-    format!("/api/conversations/{id}")
+/// The whole answer, so that a repeated creation is answered the same whatever has become of the conversation.
+fn receipt(new: &NewConversation) -> Receipt {
+    let read = ConversationRead {
+        conversation: new.created(),
+        messages: Vec::new(),
+        generation: None,
+    };
+    Receipt {
+        location: format!("/api/conversations/{}", new.id),
+        body: serde_json::to_value(read).expect("a conversation is JSON"),
+    }
 }
 
 /// An empty name is none.

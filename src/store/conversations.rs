@@ -44,7 +44,7 @@ impl Conversations for Sql {
             .bind(search::folded(&new.title))
             .bind(new.model.as_deref())
             .bind(new.system.as_deref())
-            .bind(Time(now()))
+            .bind(Time(new.created_at))
             .fetch_one(c))?;
         tx.commit().await?;
         Ok(Effect::Done(row.into()))

@@ -167,12 +167,33 @@ pub struct Listed {
     pub snippet: Option<String>,
 }
 
+/// A conversation about to be created. Id and time are chosen by the caller, so that its answer is known before the effect.
 #[derive(Debug, Clone)]
 pub struct NewConversation {
     pub id: ConversationId,
     pub title: String,
     pub model: Option<String>,
     pub system: Option<String>,
+    /// To the millisecond, as [`now`](crate::model::now) gives it.
+    pub created_at: OffsetDateTime,
+}
+
+impl NewConversation {
+    /// As it reads once it is stored.
+    pub fn created(&self) -> Conversation {
+        Conversation {
+            id: self.id,
+            title: self.title.clone(),
+            model: self.model.clone(),
+            system: self.system.clone(),
+            pinned: false,
+            archived: false,
+            version: 1,
+            head_id: None,
+            created_at: self.created_at,
+            updated_at: self.created_at,
+        }
+    }
 }
 
 /// Fields to change; the inner `None` clears.

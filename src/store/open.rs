@@ -297,7 +297,7 @@ fn one_line(message: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        model::{ConversationId, GenerationId, MessageId, NodeId, UserId},
+        model::{ConversationId, GenerationId, MessageId, NodeId, UserId, now},
         store::{
             Accounts as _, Conversations as _, Effect, NewConversation, NewTurn, Parent,
             StoreError, TurnOf, Turns as _,
@@ -319,6 +319,7 @@ mod tests {
             title: String::new(),
             model: None,
             system: None,
+            created_at: now(),
         };
         let created = store.create_conversation(owner, &new, None).await;
         assert!(matches!(created, Ok(Effect::Done(_))), "{created:?}");

@@ -197,6 +197,39 @@ async fn a_key_counts_for_conversations_and_for_other_answers_too() {
 }
 
 #[tokio::test]
+async fn a_creation_is_answered_the_same_whatever_becomes_of_the_conversation() {
+    let app = spawn_app().await;
+    let create = async || {
+        let request = app.owner.post("/api/conversations");
+        let body = json!({"title": "first", "model": "m", "system": "Be brief.\u{0}"});
+        let response = send(with_key(request.json(&body), "k")).await;
+        assert_eq!(response.status(), 201);
+        let headers = response.headers();
+        let headers = [&headers["location"], &headers["etag"]].map(Clone::clone);
+        (headers, response.text().await.expect("text"))
+    };
+    let first = create().await;
+    let [location, etag] = &first.0;
+    assert_eq!(etag, "\"1\"");
+    let location = location.to_str().expect("ASCII");
+    let said: Value = serde_json::from_str(&first.1).expect("JSON");
+    assert_eq!(said, app.owner.get_json(location).await, "as it reads");
+
+    let rename = app.owner.request(reqwest::Method::PATCH, location);
+    let renamed = send(rename.json(&json!({"title": "second"}))).await;
+    assert_eq!(renamed.status(), 200);
+    let id = said["id"].as_str().expect("an id");
+    app.answered(id, "hello", &["Hello"]).await;
+    assert_eq!(create().await, first, "after a rename and an answer");
+    let deleted = send(app.owner.request(reqwest::Method::DELETE, location)).await;
+    assert_eq!(deleted.status(), 204);
+    assert_eq!(create().await, first, "after its end");
+    let list = app.owner.get_json("/api/conversations").await;
+    assert_eq!(list["items"], json!([]));
+    app.end().await;
+}
+
+#[tokio::test]
 async fn a_refused_ask_does_not_use_its_key_up() {
     let app = spawn_app().await;
     let (turn, mut call) = app.answering().await;

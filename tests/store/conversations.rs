@@ -12,6 +12,7 @@ pub async fn a_conversation_reads_back_as_it_was_made(db: &Scratch) {
         title: "Ein Titel 你好 🙂".into(),
         model: Some("llama".into()),
         system: Some("Be brief.\n".into()),
+        created_at: now(),
     };
     let made = match store.create_conversation(owner, &new, None).await.unwrap() {
         Effect::Done(made) => made,
@@ -23,6 +24,7 @@ pub async fn a_conversation_reads_back_as_it_was_made(db: &Scratch) {
     assert!(!made.pinned && !made.archived);
     assert_eq!((made.version, made.head_id), (1, None));
     assert_eq!(made.created_at, made.updated_at);
+    assert_eq!(format!("{made:?}"), format!("{:?}", new.created()));
     let (read, messages) = store.conversation(owner, new.id).await.unwrap().unwrap();
     assert_eq!(format!("{read:?}"), format!("{made:?}"));
     assert!(messages.is_empty());
@@ -39,6 +41,7 @@ pub async fn a_key_creates_once_and_counts_for_a_day(db: &Scratch) {
             title: String::new(),
             model: None,
             system: None,
+            created_at: now(),
         };
         let receipt = receipt(&new.id);
         let effect = store.create_conversation(owner, &new, Some((key, &receipt)));

@@ -50,6 +50,7 @@ async fn tell(store: &dyn Store, cast: &Cast) -> Vec<String> {
             title: ["", "b B ß ẞ", "C\u{301}é"][n].into(),
             model: (n == 1).then(|| "m".into()),
             system: (n == 2).then(|| "s\r\n".into()),
+            created_at: now(),
         };
         told.push(format!(
             "{:?}",

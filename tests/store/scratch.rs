@@ -68,6 +68,7 @@ pub async fn conversation(store: &dyn Store, owner: UserId, title: &str) -> Conv
         title: title.to_owned(),
         model: None,
         system: None,
+        created_at: now(),
     };
     match store.create_conversation(owner, &new, None).await.unwrap() {
         Effect::Done(made) => made.id,
