@@ -15,8 +15,8 @@ use crate::{
     generation::Generation,
     log::{Cursor, EventLog},
     model::{
-        ConversationId, GenerationId, GenerationRecord, MessageId, NodeId, Outcome, Progress,
-        Sampling, UserId,
+        ConversationId, GenerationId, GenerationRecord, LOST_POSITIONS, MessageId, NodeId, Outcome,
+        Progress, Sampling, UserId,
     },
     registry::{Full, Registry},
     store::{
@@ -297,9 +297,9 @@ fn not_running(mut record: GenerationRecord) -> GenerationRecord {
 /// The log of a generation that is in the store only: its text in one piece and its end.
 fn stored_log(stored: StoredGeneration) -> Arc<EventLog> {
     let StoredGeneration { record, message } = stored;
-    let (outcome, is_stored) = match record.status {
-        Progress::Ended(outcome) => (outcome, true),
-        Progress::Running => (Outcome::Interrupted, false),
+    let (outcome, is_stored, last_seq) = match record.status {
+        Progress::Ended(outcome) => (outcome, true, record.seq),
+        Progress::Running => (Outcome::Interrupted, false, record.seq + LOST_POSITIONS),
     };
     let transcript = Transcript {
         text: message.content,
@@ -314,7 +314,7 @@ fn stored_log(stored: StoredGeneration) -> Arc<EventLog> {
         stored: is_stored,
         problem: record.problem,
     }));
-    EventLog::ended(record.seq.max(1), transcript, &done)
+    EventLog::ended(last_seq, transcript, &done)
 }
 
 impl Start {

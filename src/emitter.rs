@@ -116,6 +116,11 @@ impl Reader {
                 self.attached.sent(frame.seq, frame.event.data.len());
                 return Some((data(frame), self));
             }
+            // Asked here too: while events never pause the timer below is not looked at.
+            if Instant::now() >= self.ends_at {
+                self.attached.leave(Reason::Lifetime);
+                return None;
+            }
             tokio::select! {
                 biased;
                 () = self.attached.asked_to_end() => {
@@ -131,14 +136,11 @@ impl Reader {
                         self.attached.leave(Reason::Finished);
                         return None;
                     };
-                    let bytes = frames.iter().map(|frame| frame.event.data.len() as u64).sum();
-                    self.attached.advance(self.cursor.seq(), self.cursor.lag(), bytes);
                     self.frames = frames.into();
                 }
                 () = tokio::time::sleep_until(self.next_beat.min(self.ends_at)) => {
                     if Instant::now() >= self.ends_at {
-                        self.attached.leave(Reason::Lifetime);
-                        return None;
+                        continue;
                     }
                     self.next_beat = Instant::now() + self.heartbeat;
                     let Encoded { name, data } = Event::Ping { seq: self.cursor.seq() }.encode();

@@ -1,4 +1,11 @@
+//! Continuo: a chat server whose answers belong to the server, not to the connection. ARCHITECTURE.md is the map.
+
+pub mod auth;
+pub mod chat;
+pub mod config;
+pub mod data_dir;
 pub mod demo;
+pub mod emitter;
 pub mod event;
 pub mod generation;
 pub mod log;

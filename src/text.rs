@@ -14,6 +14,18 @@ pub fn without_nul(text: String) -> String {
     }
 }
 
+/// An error with what caused it, in one line, for a log: JSON logs keep no causes of their own.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// As it may stand in a list or a terminal: white space folded to single spaces, other control characters dropped.
 pub fn one_line(text: &str) -> String {
     let plain = text.replace(|c: char| c.is_control() && !c.is_whitespace(), "");

@@ -100,7 +100,13 @@ impl Chat {
                 Deleted::Running(generations) => {
                     for running in generations {
                         match self.registry.generation(user, running) {
-                            Some(generation) => self.end_one(&generation).await,
+                            Some(generation) => {
+                                self.end_one(&generation).await;
+                                // While the store does not take its end, this fails and says so, instead of going round.
+                                if let Some(ending) = generation.ending() {
+                                    self.store.end_generation(running, ending).await?;
+                                }
+                            }
                             None => self.write_off(running).await?,
                         }
                     }

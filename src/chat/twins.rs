@@ -10,6 +10,7 @@ use std::{
 };
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 
+/// Whose, and which.
 type Key = (UserId, String);
 
 #[derive(Debug, Default)]

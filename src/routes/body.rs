@@ -2,7 +2,7 @@
 
 use super::RouteOptions;
 use crate::{
-    auth::{CurrentUser, hash_of},
+    auth::hash_of,
     problem::ApiError,
     store::{Once, SecretHash},
     text::Wtf8,
@@ -24,34 +24,16 @@ use std::time::Duration;
 /// The idempotency key's own length limit, in bytes.
 const KEY_BYTES: usize = 255;
 
-/// A user's body of JSON. Nobody else's is read, let alone explained: extractors that stand side by side run side by side, and the
-/// first to fail answers.
-pub(super) struct FromUser<T> {
-    pub current: CurrentUser,
+/// A body of JSON. An empty one, as of a bodyless POST, counts as `{}`.
+pub(super) struct Json<T> {
     pub value: T,
-    /// The request's idempotency key with the fingerprint of method, path and body, when it sent one.
-    pub once: Option<Once>,
+    once: Option<Once>,
 }
 
-/// A body of JSON, of anybody. An empty one, as of a bodyless POST, counts as `{}`.
-pub(super) struct Json<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequest for FromUser<T> {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, mut payload) = (request.clone(), payload.take());
-        Box::pin(async move {
-            let current = CurrentUser::extract(&request).await?;
-            let body = read(&request, &mut payload).await?;
-            let once = once(&request, &body)?;
-            Ok(Self {
-                current,
-                value: parse(&request, &body)?,
-                once,
-            })
-        })
+impl<T> Json<T> {
+    /// The request's idempotency key with the fingerprint of method, path and body, when it sent one.
+    pub fn once(&self) -> Option<Once> {
+        self.once.clone()
     }
 }
 

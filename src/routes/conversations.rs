@@ -2,7 +2,7 @@
 
 use super::{
     ConversationPath, Page,
-    body::{FromUser, check_length, made, nullable_text, optional_text},
+    body::{Json, check_length, made, nullable_text, optional_text},
     page_limit,
 };
 use crate::{
@@ -95,19 +95,16 @@ pub(super) struct Create {
 }
 
 pub(super) async fn create(
+    current: CurrentUser,
     chat: Data<Chat>,
-    asked: FromUser<Create>,
+    body: Json<Create>,
 ) -> Result<HttpResponse, ApiError> {
-    let FromUser {
-        current,
-        value,
-        once,
-    } = asked;
+    let once = body.once();
     let Create {
         title,
         model,
         system,
-    } = value;
+    } = body.value;
     check_length("title", title.as_deref(), NAME_CHARACTERS)?;
     check_length("model", model.as_deref(), NAME_CHARACTERS)?;
     let new = NewConversation {
@@ -171,10 +168,11 @@ pub(super) struct Change {
 }
 
 pub(super) async fn change(
+    current: CurrentUser,
     chat: Data<Chat>,
     id: ConversationPath,
     request: HttpRequest,
-    asked: FromUser<Change>,
+    body: Json<Change>,
 ) -> Result<HttpResponse, ApiError> {
     let Change {
         title,
@@ -182,7 +180,7 @@ pub(super) async fn change(
         archived,
         model,
         system,
-    } = asked.value;
+    } = body.value;
     check_length("title", title.as_deref(), NAME_CHARACTERS)?;
     check_length(
         "model",
@@ -198,7 +196,7 @@ pub(super) async fn change(
     };
     match chat
         .store
-        .change_conversation(asked.current.user.id, *id, &change, if_match(&request)?)
+        .change_conversation(current.user.id, *id, &change, if_match(&request)?)
         .await?
     {
         Changed::Done(conversation) => Ok(HttpResponse::Ok()

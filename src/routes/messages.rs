@@ -58,6 +58,7 @@ impl Asked {
 }
 
 pub(super) async fn prompt(
+    current: CurrentUser,
     asking: Asking,
     conversation_id: ConversationPath,
     mut body: Json<Asked>,
@@ -98,6 +99,7 @@ pub(super) async fn prompt(
 }
 
 pub(super) async fn regenerate(
+    current: CurrentUser,
     asking: Asking,
     message_id: Path<MessageId>,
     body: Json<Asked>,
@@ -119,7 +121,7 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// 202 with the ids, or the stream itself for a client that asks for one by name and may have it.
+    /// 202 with the ids, or the stream itself for a client that asks for one by name.
     async fn start(
         self,
         current: &CurrentUser,

@@ -25,11 +25,8 @@ struct Who<'a> {
 }
 
 /// Takes a one-time token or an API key; sets the cookie.
-pub(super) async fn log_in(
-    auth: Data<Auth>,
-    Json(asked): Json<LogIn>,
-) -> Result<HttpResponse, ApiError> {
-    let Some((user, cookie)) = auth.log_in(asked.token.trim()).await? else {
+pub(super) async fn log_in(auth: Data<Auth>, body: Json<LogIn>) -> Result<HttpResponse, ApiError> {
+    let Some((user, cookie)) = auth.log_in(body.value.token.trim()).await? else {
         return Err(ApiError::new(
             401,
             "login-failed",

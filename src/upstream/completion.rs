@@ -88,18 +88,18 @@ impl Completion {
             Deadline::new(options.first_byte, Failure::Late)
         };
         let patience = patience.or_earlier(self.total);
+        if patience.has_passed() {
+            // Looked at here, because a timeout looks at the clock only when there is nothing to read.
+            self.response = None;
+            return Some(self.reader.break_off(patience.error()));
+        }
         let Some(response) = &mut self.response else {
             return Some(Err(UpstreamError::new(
                 Failure::Truncated,
                 "the answer has ended",
             )));
         };
-        let read = if self.total.has_passed() {
-            // Said here, because a timeout looks at the clock only when there is nothing to read.
-            timeout_at(self.total.at, std::future::pending()).await
-        } else {
-            timeout_at(patience.at, response.next()).await
-        };
+        let read = timeout_at(patience.at, response.next()).await;
         if let Ok(Some(Ok(bytes))) = read {
             self.is_started = true;
             return self.reader.read(&bytes, deltas);
