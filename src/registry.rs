@@ -5,11 +5,11 @@
 
 mod emitters;
 mod generations;
+mod listing;
 
-pub use emitters::{
-    Attached, Emitter, EmitterFilter, EmitterPage, EmitterSort, NewEmitter, Reason, Target,
-};
+pub use emitters::{Attached, Emitter, NewEmitter, Reason, Target};
 pub use generations::Slot;
+pub use listing::{EmitterFilter, EmitterPage, EmitterSort};
 
 use emitters::Emitters;
 use generations::Generations;
