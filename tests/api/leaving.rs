@@ -1,13 +1,14 @@
 //! How connections end: by the client, by age, by standing still; and that none of it touches the answer or another reader.
 
 use crate::support::{
+    PATIENCE,
     app::{TestApp, Turn, send, spawn_app, spawn_app_with},
     events::{Events, Reader},
     raw::Raw,
 };
 use serde_json::{Value, json};
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 async fn emitters(app: &TestApp) -> Value {
     app.owner.get_json("/api/operator/emitters").await
@@ -216,5 +217,30 @@ async fn events_in_the_query_work_as_a_browser_without_headers_needs_them() {
     call.done().await;
     assert_eq!(again.expect("done").await.id, Some(3));
     events.expect("done").await;
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_again_is_cut_and_leaves_the_registry() {
+    let app = spawn_app_with(&[("emitter.peer_timeout_seconds", "1")]).await;
+    let (turn, mut call) = app.answering().await;
+    let mut stuck = Raw::connect(&app.origin).await;
+    SockRef::from(&stuck.socket)
+        .set_recv_buffer_size(16 * 1024)
+        .expect("a socket");
+    attach_on(&mut stuck, &app, &turn).await;
+    let piece = "x".repeat(64 * 1024);
+    for _ in 0..64 {
+        assert!(call.send(&piece).await);
+    }
+    timeout(PATIENCE, app.chat.registry.no_emitters())
+        .await
+        .expect("its socket fails while it still holds it open");
+    let list = emitters(&app).await;
+    assert_eq!(list["closed"]["disconnected"], 1, "{list}");
+    drop(stuck);
+    call.finish("stop").await;
+    call.done().await;
+    assert_eq!(app.owner.read_all(&turn).await.text.len(), 64 * piece.len());
     app.end().await;
 }

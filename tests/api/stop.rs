@@ -1,8 +1,12 @@
 //! The second half of promise 2: a stop ends the generation it names, whenever it comes, and closes the upstream's socket.
 
 use crate::support::{
-    app::{problem, send, spawn_app},
+    app::{Turn, problem, send, spawn_app},
     events::Reader,
+};
+use continuo::{
+    model::{GenerationId, MessageId, NodeId},
+    store::{NewTurn, Parent, TurnOf},
 };
 
 #[tokio::test]
@@ -178,5 +182,50 @@ async fn a_deleted_conversation_is_not_read_from_memory_either() {
     let deleted = send(app.owner.request(reqwest::Method::DELETE, &path)).await;
     assert_eq!(deleted.status(), 204);
     problem(send(app.owner.get(&turn.events())).await, 404, "not-found").await;
+    app.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_no_process_writes_any_more_is_ended_by_a_stop_and_blocks_nothing() {
+    let app = spawn_app().await;
+    let conversation = app.owner.conversation().await;
+    let user = app.owner.get_json("/api/session").await["user"]["id"].clone();
+    let (generation_id, message_id) = (GenerationId::new(), MessageId::new());
+    let lost = NewTurn {
+        generation_id,
+        message_id,
+        // As after a restart with another data directory.
+        node: NodeId::new(),
+        model: None,
+        of: TurnOf::Prompt {
+            conversation_id: conversation.parse().expect("an id"),
+            user_message_id: MessageId::new(),
+            parent: Parent::Head,
+            content: "hello".to_owned(),
+        },
+    };
+    let user = user.as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let begun = app.chat.store.begin_turn(user, &lost, None).await;
+    assert!(matches!(begun, Ok(Ok(_))), "{begun:?}");
+    let turn = Turn {
+        generation: generation_id.to_string(),
+        message: message_id.to_string(),
+        conversation: conversation.clone(),
+    };
+    assert_eq!(app.owner.message(&turn).await["status"], "interrupted");
+    let again = app
+        .owner
+        .say(&conversation, &serde_json::json!({"content": "again"}));
+    problem(send(again).await, 409, "still-streaming").await;
+    assert_eq!(app.owner.stop(&turn).await["status"], "interrupted");
+    let next = app.owner.ask(&conversation, "again").await;
+    app.upstream.next_call().await.answer(&["ok"]).await;
+    let mut reader = Reader::default();
+    app.owner
+        .events(&next, 0)
+        .await
+        .read_to_end(&mut reader)
+        .await;
+    assert_eq!(reader.text, "ok");
     app.end().await;
 }

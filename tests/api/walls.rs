@@ -220,3 +220,11 @@ async fn a_stranger_is_told_so_before_anything_else_is_looked_at() {
     }
     app.end().await;
 }
+
+#[tokio::test]
+async fn a_server_answers_to_the_address_that_it_is_bound_to() {
+    let app = spawn_app_with(&[("server.bind", "127.0.0.2:0")]).await;
+    assert!(app.origin.starts_with("http://127.0.0.2:"));
+    app.owner.get_json("/api/session").await;
+    app.end().await;
+}
