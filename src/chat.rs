@@ -15,12 +15,13 @@ use crate::{
     generation::Generation,
     log::{Cursor, EventLog},
     model::{
-        ConversationId, GenerationId, GenerationRecord, LOST_POSITIONS, MessageId, NodeId, Outcome,
+        ConversationId, GenerationId, GenerationRecord, LOST_POSITIONS, MessageId, Outcome,
         Progress, Sampling, UserId,
     },
     registry::{Full, Registry},
     store::{
-        NewTurn, Once, Parent, Receipt, Store, StoreError, StoredGeneration, TurnOf, TurnRefused,
+        Lease, NewTurn, Once, Parent, Receipt, Store, StoreError, StoredGeneration, TurnOf,
+        TurnRefused,
     },
     upstream::Upstream,
 };
@@ -37,7 +38,7 @@ use twins::Twins;
 /// What `chat` keeps to.
 #[derive(Debug, Clone)]
 pub struct ChatOptions {
-    pub node: NodeId,
+    pub lease: Lease,
     /// The model when neither the request nor the conversation names one; else the first that the upstream lists.
     pub model: Option<String>,
     /// The largest context sent to the upstream, in bytes of text.
@@ -70,6 +71,8 @@ pub enum Ask {
     },
     /// Another answer beside this one.
     Regenerate { message_id: MessageId },
+    /// More text for this answer, which ended before it was complete.
+    Continue { message_id: MessageId },
 }
 
 #[derive(Debug, Clone)]
@@ -151,7 +154,10 @@ impl Chat {
         }
         let started = Started {
             user_message_id: matches!(start.ask, Ask::Prompt { .. }).then(MessageId::new),
-            message_id: MessageId::new(),
+            message_id: match start.ask {
+                Ask::Continue { message_id } => message_id,
+                _ => MessageId::new(),
+            },
             generation_id: GenerationId::new(),
         };
         let log = EventLog::new(self.registry.log_bytes());
@@ -318,7 +324,7 @@ fn stored_log(stored: StoredGeneration) -> Arc<EventLog> {
 }
 
 impl Start {
-    fn new_turn(&self, started: &Started, node: NodeId) -> NewTurn {
+    fn new_turn(&self, started: &Started, lease: Lease) -> NewTurn {
         let of = match &self.ask {
             Ask::Prompt {
                 conversation_id,
@@ -333,11 +339,12 @@ impl Start {
             Ask::Regenerate { message_id } => TurnOf::Regenerate {
                 message_id: *message_id,
             },
+            Ask::Continue { .. } => TurnOf::Continue,
         };
         NewTurn {
             generation_id: started.generation_id,
             message_id: started.message_id,
-            node,
+            lease,
             model: self.model.clone(),
             of,
         }

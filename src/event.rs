@@ -6,7 +6,7 @@ use crate::model::{
     ConversationId, GenerationId, MessageId, Outcome, Problem, Timings, ToolCallFragment, Usage,
 };
 use bytestring::ByteString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// One event of the HTTP contract. Readers ignore the names they do not know.
@@ -31,7 +31,8 @@ pub enum Event {
         reason: GapReason,
         seq: u64,
     },
-    /// Everything up to its position, instead of the events that are gone.
+    /// The whole message up to its position, instead of the events before: those that are gone, or those of the answer that this
+    /// generation carries on.
     Snapshot(Transcript),
     /// The heartbeat; never in a log, without an id. `seq` is the reader's position.
     Ping {
@@ -48,6 +49,9 @@ pub struct Started {
     pub message_id: MessageId,
     pub parent_id: Option<MessageId>,
     pub model: Option<String>,
+    /// Of a continued answer: how many characters (Unicode code points) of its message were there before and are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -70,6 +74,8 @@ pub enum GapReason {
     Trimmed,
     /// No event has that position.
     BeyondEnd,
+    /// The event was lost when the server ended without warning.
+    Lost,
 }
 
 /// An event as it stands in a log: its name and its JSON, encoded once.
@@ -108,15 +114,58 @@ impl Event {
     }
 }
 
+impl Encoded {
+    /// As a line of an [`EventSegment`].
+    pub fn write_line(&self, frames: &mut String) {
+        frames.extend([self.name, " ", &self.data, "\n"]);
+    }
+
+    fn of_line(line: &str) -> Option<Self> {
+        const RECORDED: [&str; 6] = [
+            "started",
+            "delta",
+            "reasoning",
+            "tool_calls",
+            "usage",
+            "snapshot",
+        ];
+        let (name, data) = line.split_once(' ')?;
+        let name = RECORDED.into_iter().find(|known| *known == name)?;
+        Some(Self {
+            name,
+            data: data.into(),
+        })
+    }
+}
+
+/// Consecutive events of one generation, as the store and the spool keep them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventSegment {
+    pub generation_id: GenerationId,
+    pub first_seq: u64,
+    pub last_seq: u64,
+    /// A line an event: its name, a space, its JSON, which has no line break.
+    pub frames: String,
+}
+
+impl EventSegment {
+    /// Its events; `None` when they are not what its positions say, or of a kind that this program does not know.
+    pub fn events(&self) -> Option<Vec<Encoded>> {
+        let events: Option<Vec<_>> = self.frames.lines().map(Encoded::of_line).collect();
+        let expected = self.last_seq.checked_sub(self.first_seq)?.checked_add(1)?;
+        events.filter(|events| events.len() as u64 == expected)
+    }
+}
+
 /// More tool calls than this in one answer are not kept: an index is a number that the upstream chose.
 const MAX_TOOL_CALLS: usize = 1024;
 
 /// What a reader has assembled after some event: the content of a `snapshot`, and of the stored message at the end.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
     pub text: String,
     pub reasoning: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<Map<String, Value>>,
 }
 
@@ -126,8 +175,38 @@ impl Transcript {
             Event::Delta { text } => self.text.push_str(text),
             Event::Reasoning { text } => self.reasoning.push_str(text),
             Event::ToolCalls { tool_calls } => tool_calls.iter().for_each(|f| self.add_fragment(f)),
+            Event::Snapshot(before) => self.clone_from(before),
             _ => {}
         }
+    }
+
+    /// The same with an event that was recorded.
+    pub fn apply_recorded(&mut self, event: &Encoded) -> Result<(), serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Text {
+            text: String,
+        }
+        #[derive(Deserialize)]
+        struct ToolCalls {
+            tool_calls: Vec<ToolCallFragment>,
+        }
+        match event.name {
+            "delta" => {
+                let Text { text } = serde_json::from_str(&event.data)?;
+                self.text.push_str(&text);
+            }
+            "reasoning" => {
+                let Text { text } = serde_json::from_str(&event.data)?;
+                self.reasoning.push_str(&text);
+            }
+            "tool_calls" => {
+                let ToolCalls { tool_calls } = serde_json::from_str(&event.data)?;
+                tool_calls.iter().for_each(|f| self.add_fragment(f));
+            }
+            "snapshot" => *self = serde_json::from_str(&event.data)?,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Strings inside `function` are concatenated; any other field keeps its first value that is not null.

@@ -3,7 +3,10 @@
 //! Replay, live tail, resume and slow readers are one operation: *the events after n*. A log is appended to by its generation
 //! alone, holds each event encoded once, and ends with exactly one terminal event. Nothing a reader does can reach the writer.
 
-use crate::event::{Encoded, Event, GapReason, Transcript};
+use crate::{
+    event::{Encoded, Event, EventSegment, GapReason, Transcript},
+    model::GenerationId,
+};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
@@ -25,9 +28,11 @@ pub struct EventLog {
 struct State {
     /// Events up to here are not held one by one, only in the transcript.
     base: u64,
-    entries: Vec<Encoded>,
+    /// Those after it, without the terminal one.
+    events: Vec<Encoded>,
+    /// The terminal event and its position, which may stand far behind the last event: see [`EventLog::recorded`].
+    end: Option<(u64, Encoded)>,
     transcript: Transcript,
-    closed: bool,
     bytes: usize,
     bytes_at_most: usize,
 }
@@ -53,9 +58,9 @@ impl EventLog {
     pub fn new(bytes_at_most: usize) -> Arc<Self> {
         Self::with(State {
             base: 0,
-            entries: Vec::new(),
+            events: Vec::new(),
+            end: None,
             transcript: Transcript::default(),
-            closed: false,
             bytes: 0,
             bytes_at_most,
         })
@@ -63,11 +68,24 @@ impl EventLog {
 
     /// A log that left memory, rebuilt from what was stored: the transcript and the terminal event at `last_seq`.
     pub fn ended(last_seq: u64, transcript: Transcript, done: &Event) -> Arc<Self> {
+        let base = last_seq.saturating_sub(1);
+        Self::recorded(base, Vec::new(), last_seq, transcript, done)
+    }
+
+    /// A log that left memory, rebuilt from its recorded events after `base`. The terminal event at `last_seq` may stand behind a
+    /// hole: positions in it were seen by a reader and lost by the store.
+    pub fn recorded(
+        base: u64,
+        events: Vec<Encoded>,
+        last_seq: u64,
+        transcript: Transcript,
+        done: &Event,
+    ) -> Arc<Self> {
         Self::with(State {
-            base: last_seq.saturating_sub(1),
-            entries: vec![done.encode()],
+            base,
+            events,
+            end: Some((last_seq, done.encode())),
             transcript,
-            closed: true,
             bytes: 0,
             bytes_at_most: 0,
         })
@@ -84,23 +102,43 @@ impl EventLog {
     /// Appends and tells the readers. After the terminal event nothing more is taken.
     pub fn append(&self, event: &Event) -> Result<u64, AppendError> {
         let encoded = event.encode();
-        let cost = encoded.data.len() + ENTRY_BYTES;
-        let seq = {
-            let mut state = self.lock();
-            if state.closed {
-                return Err(AppendError::Ended);
-            }
-            if state.bytes + cost > state.bytes_at_most && !event.is_terminal() {
-                return Err(AppendError::Full);
-            }
-            state.bytes += cost;
-            state.closed = event.is_terminal();
-            state.transcript.apply(event);
-            state.entries.push(encoded);
-            state.tail()
-        };
+        let seq = self.lock().append(event, encoded)?;
         self.tail.send_replace(seq);
         Ok(seq)
+    }
+
+    /// Appends both before any reader sees one.
+    pub fn append_both(&self, first: &Event, second: &Event) -> Result<u64, AppendError> {
+        let encoded = (first.encode(), second.encode());
+        let seq = {
+            let mut state = self.lock();
+            state.append(first, encoded.0)?;
+            state.append(second, encoded.1)
+        };
+        self.tail.send_replace(self.lock().tail());
+        seq
+    }
+
+    /// The events after `after` for the store, about `bytes` of them at most and at least one; `None` when there are none. The
+    /// terminal event is never among them: it is stored with the end.
+    pub fn segment(&self, id: GenerationId, after: u64, bytes: usize) -> Option<EventSegment> {
+        let state = self.lock();
+        let seen = usize::try_from(after.checked_sub(state.base)?).ok()?;
+        let mut frames = String::new();
+        let mut last_seq = after;
+        for event in state.events.iter().skip(seen) {
+            if frames.len() >= bytes {
+                break;
+            }
+            event.write_line(&mut frames);
+            last_seq += 1;
+        }
+        (last_seq > after).then_some(EventSegment {
+            generation_id: id,
+            first_seq: after + 1,
+            last_seq,
+            frames,
+        })
     }
 
     /// The position of the last event; 0 before the first.
@@ -109,7 +147,7 @@ impl EventLog {
     }
 
     pub fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.lock().end.is_some()
     }
 
     /// What it costs in memory: its events, the text assembled from them, and once more that text in the generation's ending.
@@ -151,32 +189,63 @@ impl EventLog {
 }
 
 impl State {
+    fn append(&mut self, event: &Event, encoded: Encoded) -> Result<u64, AppendError> {
+        let cost = encoded.data.len() + ENTRY_BYTES;
+        if self.end.is_some() {
+            return Err(AppendError::Ended);
+        }
+        if self.bytes + cost > self.bytes_at_most && !event.is_terminal() {
+            return Err(AppendError::Full);
+        }
+        self.bytes += cost;
+        self.transcript.apply(event);
+        if event.is_terminal() {
+            self.end = Some((self.last_event() + 1, encoded));
+        } else {
+            self.events.push(encoded);
+        }
+        Ok(self.tail())
+    }
+
+    /// The position of the last event that is not terminal.
+    fn last_event(&self) -> u64 {
+        self.base + self.events.len() as u64
+    }
+
     fn tail(&self) -> u64 {
-        self.base + self.entries.len() as u64
+        self.end
+            .as_ref()
+            .map_or_else(|| self.last_event(), |(seq, _)| *seq)
     }
 
     fn read(&self, after: u64) -> Vec<Frame> {
-        if after < self.base || after > self.tail() {
-            return self.start_over(after);
+        let frame = |(seq, event): (u64, &Encoded)| Frame {
+            seq: Some(seq),
+            event: event.clone(),
+        };
+        let end = self.end.iter().map(|(seq, event)| (*seq, event));
+        if (self.base..=self.last_event()).contains(&after) {
+            let seen = usize::try_from(after - self.base).unwrap_or(usize::MAX);
+            let events = (after + 1..).zip(self.events.iter().skip(seen));
+            return events.chain(end).take(READ_AT_MOST).map(frame).collect();
         }
-        let seen = usize::try_from(after - self.base).unwrap_or(usize::MAX);
-        let frames = self.entries.iter().skip(seen).take(READ_AT_MOST);
-        (after + 1..)
-            .zip(frames)
-            .map(|(seq, event)| Frame {
-                seq: Some(seq),
-                event: event.clone(),
-            })
-            .collect()
+        match &self.end {
+            Some((seq, _)) if after == *seq => Vec::new(),
+            // Where a snapshot stands.
+            Some((seq, _)) if after.checked_add(1) == Some(*seq) => end.map(frame).collect(),
+            _ => self.start_over(after),
+        }
     }
 
     /// The position is not there: `gap`, then everything in one `snapshot`. The terminal event is never part of it.
     fn start_over(&self, after: u64) -> Vec<Frame> {
-        let seq = self.tail() - u64::from(self.closed);
+        let seq = self.tail() - u64::from(self.end.is_some());
         let reason = if after < self.base {
             GapReason::Trimmed
-        } else {
+        } else if after > self.tail() {
             GapReason::BeyondEnd
+        } else {
+            GapReason::Lost
         };
         vec![
             Frame {
@@ -213,7 +282,7 @@ impl Cursor {
     /// True when the log has ended and this reader has seen all of it.
     pub fn is_at_end(&self) -> bool {
         let state = self.log.lock();
-        state.closed && self.after == state.tail()
+        state.end.is_some() && self.after == state.tail()
     }
 
     /// The next events in order, waiting for some; `None` after the terminal event. Dropping the future loses nothing.

@@ -245,9 +245,10 @@ pub struct GenerationRecord {
 pub const LOST_POSITIONS: u64 = 1_000_000;
 
 /// Everything known when a generation ends: what the store keeps and what `done` tells.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
     pub outcome: Outcome,
+    /// The whole message, what a continued answer was before included.
     pub content: String,
     pub reasoning: Option<String>,
     pub tool_calls: Option<Vec<Map<String, Value>>>,
@@ -258,6 +259,9 @@ pub struct Ending {
     pub problem: Option<Problem>,
     /// The position of the terminal event.
     pub last_seq: u64,
+    /// Nothing was added to the answer that was to be carried on: its message stays as it was before, status included.
+    #[serde(default)]
+    pub leaves_message: bool,
 }
 
 /// Tokens, as the upstream counted them.

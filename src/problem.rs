@@ -207,6 +207,18 @@ impl From<TurnRefused> for ApiError {
             TurnRefused::NotAnAnswer => {
                 Self::invalid("only an answer can be continued by a prompt, or regenerated")
             }
+            TurnRefused::Complete => Self::new(
+                409,
+                "answer-complete",
+                "The answer is complete",
+                "only an answer that was interrupted, stopped or cut short can be carried on; ask a question instead",
+            ),
+            TurnRefused::EndsInToolCalls => Self::new(
+                409,
+                "ends-in-tool-calls",
+                "The answer ends in tool calls",
+                "no text continues a tool call; ask for another answer instead",
+            ),
             TurnRefused::Streaming(generation) => {
                 let mut error = Self::new(
                     409,

@@ -2,7 +2,7 @@
 
 use crate::{
     auth::{self, Auth, login_link},
-    chat::{Chat, ChatOptions, interruption},
+    chat::{Chat, ChatOptions},
     config::Config,
     data_dir::{DataDir, LockedDataDir},
     demo::{self, Demo},
@@ -42,6 +42,8 @@ const IDLE: Duration = Duration::from_secs(75);
 const REFUSED_BODY: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted: all readers come back at once after a restart. The kernel has a limit of its own.
 const BACKLOG: i32 = 4096;
+/// How long a node may be silent before others end its generations.
+const LEASE: Duration = Duration::from_secs(15);
 /// How often ended logs are let go.
 const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// How long, and how often looked at, receipts of idempotency keys are kept.
@@ -92,16 +94,10 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         .ensure_owner(OWNER)
         .await
         .context("cannot create the first account")?;
-    let left_over = store
-        .interrupt_left_over(node, &interruption())
+    let lease = store
+        .take_lease(node, LEASE)
         .await
-        .context("cannot recover what was running")?;
-    if !left_over.is_empty() {
-        tracing::warn!(
-            count = left_over.len(),
-            "answers that were running when the server last ended are interrupted"
-        );
-    }
+        .context("cannot take this node's lease")?;
     let listener = listen(config.server.bind)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     data_dir.set_origin(&origin(address))?;
@@ -123,7 +119,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         log_bytes: config.log.bytes,
     });
     let chat_options = ChatOptions {
-        node,
+        lease,
         model: Some(config.upstream.model.clone()).filter(|model| !model.is_empty()),
         context_bytes: config.limits.context_bytes,
         answer_bytes: config.limits.answer_bytes,

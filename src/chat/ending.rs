@@ -155,6 +155,7 @@ pub(super) fn lost() -> Ending {
         },
         problem: Some(interruption()),
         last_seq: LOST_POSITIONS + 1,
+        leaves_message: false,
     }
 }
 

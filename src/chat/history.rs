@@ -104,7 +104,7 @@ impl Chat {
                                 self.end_one(&generation).await;
                                 // While the store does not take its end, this fails and says so, instead of going round.
                                 if let Some(ending) = generation.ending() {
-                                    self.store.end_generation(running, ending).await?;
+                                    self.store.end_generation(running, ending, &[]).await?;
                                 }
                             }
                             None => self.write_off(running).await?,
@@ -118,7 +118,7 @@ impl Chat {
     /// The store says that it runs, but no task does: its end was never stored, or it was another node's that is no more.
     pub(super) async fn write_off(&self, id: GenerationId) -> Result<(), StoreError> {
         self.store
-            .end_generation(id, &ending::lost())
+            .end_generation(id, &ending::lost(), &[])
             .await
             .map(drop)
     }

@@ -61,6 +61,7 @@ pub(super) async fn run(
             message_id: generation.message_id,
             parent_id: Some(turn.parent_id),
             model,
+            base: None,
         })
     };
     let mut tally = Tally::default();
@@ -92,7 +93,7 @@ enum Begun {
 }
 
 async fn begin(chat: &Chat, start: &Start, started: &Started) -> Result<Begun, StartError> {
-    let new = start.new_turn(started, chat.options.node);
+    let new = start.new_turn(started, chat.options.lease);
     let receipt = start.receipt(started);
     let once = receipt.as_ref().map(|(once, receipt)| (*once, receipt));
     match chat.store.begin_turn(start.owner, &new, once).await? {
@@ -255,6 +256,7 @@ async fn finish(
         },
         problem,
         last_seq: seq + 1,
+        leaves_message: false,
     });
     report(generation, ending);
     store(chat, generation, ending).await;
@@ -265,7 +267,7 @@ async fn finish(
 async fn store(chat: &Chat, generation: &Generation, ending: &Ending) {
     let patient_until = Instant::now() + chat.options.store_patience;
     while !generation.log.is_closed() {
-        let attempt = chat.store.end_generation(generation.id, ending);
+        let attempt = chat.store.end_generation(generation.id, ending, &[]);
         let error = match tokio::time::timeout_at(patient_until, attempt).await {
             Ok(Ok(_)) => return announce(generation, ending, true),
             Ok(Err(error)) => error,
@@ -279,7 +281,7 @@ async fn store(chat: &Chat, generation: &Generation, ending: &Ending) {
         }
     }
     loop {
-        match chat.store.end_generation(generation.id, ending).await {
+        match chat.store.end_generation(generation.id, ending, &[]).await {
             Ok(_) => {
                 break tracing::info!(generation.id = %generation.id, "an answer was stored late");
             }

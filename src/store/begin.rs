@@ -23,11 +23,12 @@ pub(super) async fn store_turn(
     new: &NewTurn,
 ) -> Result<Result<Turn, TurnRefused>, StoreError> {
     let at = Time(now());
-    let Some(conversation) = lock_conversation(tx, owner, &new.of, at).await? else {
+    let Some(conversation) = lock_conversation(tx, owner, new, at).await? else {
         return Ok(Err(TurnRefused::NotFound));
     };
     let answer = match &new.of {
         TurnOf::Regenerate { message_id } => Some(message_id.0),
+        TurnOf::Continue => return Ok(Err(TurnRefused::Complete)),
         TurnOf::Prompt { parent, .. } => match parent {
             Parent::Head => conversation.head_id,
             Parent::Message(id) => Some(id.0),
@@ -45,7 +46,7 @@ pub(super) async fn store_turn(
     let mut title = conversation.title.clone();
     let question = match &new.of {
         // An answer below nothing has no question.
-        TurnOf::Regenerate { .. } => match answer_of {
+        TurnOf::Regenerate { .. } | TurnOf::Continue => match answer_of {
             Some(id) => id,
             None => return Ok(Err(TurnRefused::NotAnAnswer)),
         },
@@ -99,6 +100,7 @@ pub(super) async fn store_turn(
         path: path(tx, question).await?,
         model,
         system: conversation.system,
+        before: None,
     }))
 }
 
@@ -107,7 +109,7 @@ pub(super) async fn store_turn(
 async fn lock_conversation(
     tx: &mut Tx,
     owner: UserId,
-    of: &TurnOf,
+    new: &NewTurn,
     at: Time,
 ) -> Result<Option<ConversationRow>, StoreError> {
     const BY_ID: &str = concat!(
@@ -119,11 +121,12 @@ async fn lock_conversation(
          WHERE owner_id = $1 AND id = (SELECT conversation_id FROM messages WHERE id = $2) RETURNING ",
         conversation_columns!()
     );
-    let (sql, id) = match of {
+    let (sql, id) = match &new.of {
         TurnOf::Prompt {
             conversation_id, ..
         } => (BY_ID, conversation_id.0),
         TurnOf::Regenerate { message_id } => (BY_MESSAGE, message_id.0),
+        TurnOf::Continue => (BY_MESSAGE, new.message_id.0),
     };
     on!(tx.on(), c => sqlx::query_as::<_, ConversationRow>(sql)
         .bind(owner.0).bind(id).bind(at).fetch_optional(c))
@@ -215,7 +218,7 @@ async fn insert_generation(
             .bind(owner.0)
             .bind(conversation.id().0)
             .bind(new.message_id.0)
-            .bind(new.node.0)
+            .bind(new.lease.node.0)
             .bind(Progress::Running.of_generation())
             .bind(model)
             .bind(at)

@@ -5,13 +5,17 @@
 //! future, with all or nothing of its effect; every look-up of something that belongs to a user takes that user, and what is
 //! another's is not there.
 
-use crate::model::{
-    Conversation, ConversationId, Ending, GenerationId, GenerationRecord, Key, KeyId, LoginId,
-    Message, MessageId, NodeId, Problem, User, UserId,
+use crate::{
+    event::{EventSegment, Transcript},
+    model::{
+        Conversation, ConversationId, Ending, GenerationId, GenerationRecord, Key, KeyId, LoginId,
+        Message, MessageId, NodeId, User, UserId,
+    },
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 mod accounts;
@@ -19,6 +23,7 @@ mod begin;
 mod conversations;
 mod open;
 mod receipts;
+mod recordings;
 mod rows;
 mod search;
 mod sql;
@@ -28,7 +33,7 @@ pub use open::{OpenError, StoreOptions, open};
 
 /// Everything the program keeps.
 #[async_trait]
-pub trait Store: Accounts + Conversations + Turns + Send + Sync {
+pub trait Store: Accounts + Conversations + Turns + Recordings + Send + Sync {
     /// Waits for calls under way, then closes every connection; later calls fail as unavailable. SQLite writes its log back into
     /// the file here.
     async fn close(&self) {}
@@ -274,9 +279,10 @@ pub enum Parent {
 #[derive(Debug, Clone)]
 pub struct NewTurn {
     pub generation_id: GenerationId,
-    /// The answer.
+    /// The answer; of [`TurnOf::Continue`] the one that is there already.
     pub message_id: MessageId,
-    pub node: NodeId,
+    /// Of the node that runs it.
+    pub lease: Lease,
     /// What was asked for; kept on the answer. `None` takes the conversation's model.
     pub model: Option<String>,
     pub of: TurnOf,
@@ -293,6 +299,8 @@ pub enum TurnOf {
     },
     /// Another answer to the question that this answer answers.
     Regenerate { message_id: MessageId },
+    /// More text for [`NewTurn::message_id`], which ended before it was complete.
+    Continue,
 }
 
 /// What a stored turn needs to run.
@@ -307,6 +315,8 @@ pub struct Turn {
     pub system: Option<String>,
     /// From the root to the message that is answered.
     pub path: Vec<PathMessage>,
+    /// What the answer has already, when it is carried on.
+    pub before: Option<Transcript>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -324,8 +334,12 @@ pub enum TurnRefused {
     UnknownParent,
     /// The parent is no answer, or the message to regenerate is none.
     NotAnAnswer,
-    /// The parent is still streaming.
+    /// The parent, or the answer to carry on, is still streaming.
     Streaming(GenerationId),
+    /// The answer to carry on is complete.
+    Complete,
+    /// The answer to carry on ends in tool calls, which no text continues.
+    EndsInToolCalls,
 }
 
 /// A stored generation with the message it wrote: all that is needed when its log has left memory.
@@ -337,9 +351,12 @@ pub struct StoredGeneration {
 
 #[async_trait]
 pub trait Turns {
-    /// Stores the user message (unless regenerating), the streaming answer and the running generation; the answer becomes the
+    /// Stores the user message (of a prompt), the streaming answer and the running generation; the answer becomes the
     /// conversation's head. All in one transaction with the receipt. Of two at once below the same head, the later one sees the
     /// earlier one's streaming answer as its parent and is refused.
+    ///
+    /// Carrying on an answer that was interrupted, stopped, truncated, failed or ended by the length limit makes it stream again;
+    /// its text stays as it is until the end. The head moves to it only when nothing was said after it.
     async fn begin_turn(
         &self,
         owner: UserId,
@@ -348,23 +365,90 @@ pub trait Turns {
     ) -> Result<Result<Effect<Turn>, TurnRefused>, StoreError>;
     /// What was answered under this key, if anything (24 hours).
     async fn receipt(&self, owner: UserId, once: &Once) -> Result<Option<Effect<()>>, StoreError>;
-    /// Stores the end of a running generation and its message. False when it is not running any more (or gone): nothing was written.
-    async fn end_generation(&self, id: GenerationId, ending: &Ending) -> Result<bool, StoreError>;
+    /// Stores the end of a running generation, its message, and `tail`, the events that were not recorded before; all in one
+    /// transaction. False when it is not running any more (or gone): nothing was written.
+    ///
+    /// A generation that was [recovered](Recordings::recover) ends once more, as it really did, as long as nobody carried on or
+    /// replaced its text. With [`Ending::leaves_message`] the message gets back what it was before this generation, its earlier
+    /// `generation_id` included.
+    async fn end_generation(
+        &self,
+        id: GenerationId,
+        ending: &Ending,
+        tail: &[EventSegment],
+    ) -> Result<bool, StoreError>;
     async fn generation(
         &self,
         owner: UserId,
         id: GenerationId,
     ) -> Result<Option<StoredGeneration>, StoreError>;
-    /// Ends what an earlier process of this node left running: `interrupted`, with this problem, the terminal event
-    /// [`LOST_POSITIONS`](crate::model::LOST_POSITIONS) after the last that was stored. Returns their ids.
-    async fn interrupt_left_over(
-        &self,
-        node: NodeId,
-        problem: &Problem,
-    ) -> Result<Vec<GenerationId>, StoreError>;
     /// Forgets receipts kept before this time.
     async fn forget_receipts(&self, before: OffsetDateTime) -> Result<u64, StoreError>;
     /// Cheap proof that the database answers and, on SQLite, that a transaction that writes can begin. Writes nothing, so it does not
     /// see a full disk.
     async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// A node's right to write what its running generations say. A node that does not renew it in time loses it: others end its
+/// generations then, and what it writes with the old epoch is ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    pub node: NodeId,
+    /// Rises whenever the lease changes hands: with every start of the node, and when another takes its generations over.
+    pub epoch: i64,
+}
+
+/// A generation whose process is gone, as far as it was recorded.
+#[derive(Debug, Clone)]
+pub struct LeftOver {
+    pub id: GenerationId,
+    pub created_at: OffsetDateTime,
+    /// What its message holds: the text that was there before, of one that carries an answer on.
+    pub before: Transcript,
+    /// In order.
+    pub events: Vec<EventSegment>,
+}
+
+/// Events while they are written, and who may write them. Times are the database's: the clocks of nodes differ.
+#[async_trait]
+pub trait Recordings {
+    /// The lease that an earlier process of this node held, if any.
+    async fn lease(&self, node: NodeId) -> Result<Option<Lease>, StoreError>;
+    /// Takes the node's lease in a new epoch, for so long. Generations begun in earlier epochs are left over.
+    async fn take_lease(&self, node: NodeId, lasts: Duration) -> Result<Lease, StoreError>;
+    /// False when the lease has been taken away, or by another process of this node; nothing changed then.
+    async fn renew_lease(&self, lease: Lease, lasts: Duration) -> Result<bool, StoreError>;
+    /// Puts those of this node's generations that still run under the present lease, after [`take_lease`](Self::take_lease) in a
+    /// process that never stopped running them.
+    async fn keep_running(&self, lease: Lease, ids: &[GenerationId]) -> Result<(), StoreError>;
+    /// Adds segments of many generations, in one statement. One that is there already (same generation and first position) stays as it
+    /// is, one whose generation does not run any more, or not under this lease, is left out: the same batch may come twice.
+    async fn append_events(
+        &self,
+        lease: Lease,
+        segments: &[EventSegment],
+    ) -> Result<(), StoreError>;
+    /// Recorded segments that hold events after `after`, in order.
+    async fn events(&self, id: GenerationId, after: u64) -> Result<Vec<EventSegment>, StoreError>;
+
+    /// This node's generations that the store calls running, oldest first.
+    async fn running_here(&self, node: NodeId) -> Result<Vec<GenerationId>, StoreError>;
+    /// Takes the leases of other nodes that did not renew them in time: their generations that the store calls running, oldest
+    /// first. Those of a node that comes back before they are recovered are its own again.
+    async fn seize_expired(&self, lease: Lease) -> Result<Vec<GenerationId>, StoreError>;
+    /// True when another node runs this generation and its lease is good.
+    async fn runs_elsewhere(&self, node: NodeId, id: GenerationId) -> Result<bool, StoreError>;
+    /// `None` when the store does not call it running.
+    async fn left_over(&self, id: GenerationId) -> Result<Option<LeftOver>, StoreError>;
+    /// Ends a generation whose process is gone, and marks it as recovered. False when it is not `node`'s, and its own node's epoch has
+    /// not moved on since it began: that node runs it. False, too, when it does not run any more.
+    async fn recover(
+        &self,
+        node: NodeId,
+        id: GenerationId,
+        ending: &Ending,
+    ) -> Result<bool, StoreError>;
+
+    /// Forgets the events of generations that ended before this time; how many generations.
+    async fn forget_events(&self, ended_before: OffsetDateTime) -> Result<u64, StoreError>;
 }

@@ -299,7 +299,7 @@ mod tests {
     use crate::{
         model::{ConversationId, GenerationId, MessageId, NodeId, UserId, now},
         store::{
-            Accounts as _, Conversations as _, Effect, NewConversation, NewTurn, Parent,
+            Accounts as _, Conversations as _, Effect, Lease, NewConversation, NewTurn, Parent,
             StoreError, TurnOf, Turns as _,
         },
     };
@@ -339,7 +339,10 @@ mod tests {
         let new = NewTurn {
             generation_id: GenerationId::new(),
             message_id: MessageId::new(),
-            node: NodeId::new(),
+            lease: Lease {
+                node: NodeId::new(),
+                epoch: 1,
+            },
             model: None,
             of: TurnOf::Prompt {
                 conversation_id,

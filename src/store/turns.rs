@@ -9,7 +9,8 @@ use super::{
     sql::{On, Sql, Time, Tx, execute, failed, json, on},
 };
 use crate::{
-    model::{Ending, GenerationId, LOST_POSITIONS, NodeId, Outcome, Problem, UserId, now},
+    event::EventSegment,
+    model::{Ending, GenerationId, UserId, now},
     text::without_nul,
 };
 use async_trait::async_trait;
@@ -45,7 +46,12 @@ impl Turns for Sql {
         receipts::kept(self, owner, once).await
     }
 
-    async fn end_generation(&self, id: GenerationId, ending: &Ending) -> Result<bool, StoreError> {
+    async fn end_generation(
+        &self,
+        id: GenerationId,
+        ending: &Ending,
+        _tail: &[EventSegment],
+    ) -> Result<bool, StoreError> {
         const GENERATION: &str = "UPDATE generations SET status = $2, last_seq = $3,
                 model = COALESCE($4, model), finish_reason = $5, usage = $6, timings = $7, problem = $8
             WHERE id = $1 AND status = 'running' RETURNING conversation_id";
@@ -113,35 +119,6 @@ impl Turns for Sql {
             .bind(owner.0).bind(id.0).fetch_optional(c))?
         .map(TryInto::try_into)
         .transpose()
-    }
-
-    async fn interrupt_left_over(
-        &self,
-        node: NodeId,
-        problem: &Problem,
-    ) -> Result<Vec<GenerationId>, StoreError> {
-        const GENERATIONS: &str =
-            "UPDATE generations SET status = $2, last_seq = last_seq + $4, problem = $3
-            WHERE node_id = $1 AND status = 'running' RETURNING id, message_id, conversation_id";
-        const MESSAGE: &str = "UPDATE messages SET status = $2, problem = $3 WHERE id = $1";
-        let status = Outcome::Interrupted.as_str();
-        let problem = json(problem)?;
-        let lost = i64::try_from(LOST_POSITIONS).map_err(failed)?;
-        let mut tx = self.begin().await?;
-        let ended = on!(tx.on(), c => sqlx::query_as::<_, (Uuid, Uuid, Uuid)>(GENERATIONS)
-            .bind(node.0).bind(status).bind(&problem).bind(lost).fetch_all(c))?;
-        for (_, message, conversation) in &ended {
-            execute!(
-                tx.on(),
-                sqlx::query(MESSAGE)
-                    .bind(message)
-                    .bind(status)
-                    .bind(&problem)
-            )?;
-            touch(&mut tx, *conversation).await?;
-        }
-        tx.commit().await?;
-        Ok(ended.into_iter().map(|(id, ..)| GenerationId(id)).collect())
     }
 
     async fn forget_receipts(&self, before: OffsetDateTime) -> Result<u64, StoreError> {

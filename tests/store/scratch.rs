@@ -89,7 +89,10 @@ pub fn turn(of: TurnOf) -> NewTurn {
     NewTurn {
         generation_id: GenerationId::new(),
         message_id: MessageId::new(),
-        node: NodeId::new(),
+        lease: Lease {
+            node: NodeId::new(),
+            epoch: 1,
+        },
         model: None,
         of,
     }
@@ -126,7 +129,7 @@ pub async fn exchange(
 
 pub async fn end(store: &dyn Store, turn: &NewTurn, answer: &str) {
     let ended = store
-        .end_generation(turn.generation_id, &ending(answer))
+        .end_generation(turn.generation_id, &ending(answer), &[])
         .await;
     assert!(ended.unwrap());
 }
@@ -146,6 +149,7 @@ pub fn ending(content: &str) -> Ending {
         },
         problem: None,
         last_seq: 3,
+        leaves_message: false,
     }
 }
 
@@ -154,7 +158,7 @@ pub fn user_message(turn: &NewTurn) -> MessageId {
         TurnOf::Prompt {
             user_message_id, ..
         } => user_message_id,
-        TurnOf::Regenerate { .. } => panic!("no prompt"),
+        TurnOf::Regenerate { .. } | TurnOf::Continue => panic!("no prompt"),
     }
 }
 
