@@ -4,27 +4,23 @@
 
 mod ending;
 mod history;
+mod reading;
 mod run;
 mod twins;
 
-pub use ending::interruption;
 pub use history::{ConversationRead, RunningAt};
+pub use reading::Attachment;
 
 use crate::{
-    event::{Done, Event, Transcript},
     generation::Generation,
-    log::{Cursor, EventLog},
-    model::{
-        ConversationId, GenerationId, GenerationRecord, LOST_POSITIONS, MessageId, Outcome,
-        Progress, Sampling, UserId,
-    },
+    log::EventLog,
+    model::{ConversationId, GenerationId, GenerationRecord, MessageId, Outcome, Sampling, UserId},
+    recorder::Recorder,
     registry::{Full, Registry},
-    store::{
-        Lease, NewTurn, Once, Parent, Receipt, Store, StoreError, StoredGeneration, TurnOf,
-        TurnRefused,
-    },
+    store::{Lease, NewTurn, Once, Parent, Receipt, Store, StoreError, TurnOf, TurnRefused},
     upstream::Upstream,
 };
+use reading::Found;
 use run::Reply;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -32,20 +28,19 @@ use tokio::{
     sync::{Mutex, oneshot},
     time::{Instant, timeout},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use twins::Twins;
 
 /// What `chat` keeps to.
 #[derive(Debug, Clone)]
 pub struct ChatOptions {
-    pub lease: Lease,
     /// The model when neither the request nor the conversation names one; else the first that the upstream lists.
     pub model: Option<String>,
     /// The largest context sent to the upstream, in bytes of text.
     pub context_bytes: usize,
     /// The largest answer, text, thinking text and tool calls together, in bytes of their events.
     pub answer_bytes: usize,
-    /// How long a terminal event waits for the store before it says `stored: false`.
+    /// How long the end of an answer may take to be kept, in the store or on disk.
     pub store_patience: Duration,
 }
 
@@ -53,11 +48,13 @@ pub struct ChatOptions {
 pub struct Chat {
     pub registry: Arc<Registry>,
     pub store: Arc<dyn Store>,
+    pub recorder: Arc<Recorder>,
     options: ChatOptions,
     tasks: TaskTracker,
     /// The first model of the upstream's list, if it has one, and when that was asked.
     listed_model: Mutex<Option<(Instant, Option<String>)>>,
     twins: Twins,
+    drain_asked: CancellationToken,
 }
 
 /// What a user asks for.
@@ -113,26 +110,41 @@ pub enum StartError {
     KeyReused,
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the disk takes nothing more while the database is away")]
+    SpoolFull,
+    #[error("what ended before is not in the database yet")]
+    Unsettled,
     #[error("the task that starts the generation died")]
     Died,
 }
 
-/// A reader's cursor and what it reads from.
-#[derive(Debug)]
-pub struct Attachment {
-    pub cursor: Cursor,
-    pub conversation_id: Option<ConversationId>,
+/// Why something that is there cannot be had now.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("another node runs the generation")]
+    Elsewhere,
+    #[error("the end of the generation is not in the database yet")]
+    Unsettled,
 }
 
 impl Chat {
-    pub fn new(options: ChatOptions, registry: Arc<Registry>, store: Arc<dyn Store>) -> Arc<Self> {
+    pub fn new(
+        options: ChatOptions,
+        registry: Arc<Registry>,
+        store: Arc<dyn Store>,
+        recorder: Arc<Recorder>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             registry,
             store,
+            recorder,
             options,
             tasks: TaskTracker::new(),
             listed_model: Mutex::default(),
             twins: Twins::default(),
+            drain_asked: CancellationToken::new(),
         })
     }
 
@@ -151,6 +163,13 @@ impl Chat {
             if let Some(before) = self.store.receipt(start.owner, once).await? {
                 return run::replayed(before);
             }
+        }
+        if self.recorder.is_full() {
+            return Err(StartError::SpoolFull);
+        }
+        // Answers that ended on disk only still stream to the store, which would refuse a question below them.
+        if !self.recorder.settled().await {
+            return Err(StartError::Unsettled);
         }
         let started = Started {
             user_message_id: matches!(start.ask, Ask::Prompt { .. }).then(MessageId::new),
@@ -185,70 +204,16 @@ impl Chat {
         stored.await.unwrap_or(Err(StartError::Died))
     }
 
-    /// A reader of this user's generation from position `after`; `None` when there is no such generation of theirs.
-    pub async fn attach(
-        &self,
-        user: UserId,
-        id: GenerationId,
-        after: u64,
-    ) -> Result<Option<Attachment>, StoreError> {
-        if let Some(generation) = self.registry.generation(user, id) {
-            let conversation_id = generation.conversation_id();
-            return Ok(Some(Attachment {
-                cursor: generation.log.cursor(after),
-                conversation_id,
-            }));
-        }
-        let Some(stored) = self.store.generation(user, id).await? else {
-            return Ok(None);
-        };
-        // It may have begun between the two looks; one that ended is in the store before it leaves memory.
-        if let Some(generation) = self.registry.generation(user, id) {
-            let conversation_id = generation.conversation_id();
-            return Ok(Some(Attachment {
-                cursor: generation.log.cursor(after),
-                conversation_id,
-            }));
-        }
-        let conversation_id = Some(stored.record.conversation_id);
-        Ok(Some(Attachment {
-            cursor: stored_log(stored).cursor(after),
-            conversation_id,
-        }))
-    }
-
-    /// `None` when there is no such generation of this user.
-    pub async fn generation(
-        &self,
-        user: UserId,
-        id: GenerationId,
-    ) -> Result<Option<GenerationRecord>, StoreError> {
-        if let Some(record) = self
-            .registry
-            .generation(user, id)
-            .and_then(|generation| generation.record())
-        {
-            return Ok(Some(record));
-        }
-        Ok(self
-            .store
-            .generation(user, id)
-            .await?
-            .map(|stored| not_running(stored.record)))
-    }
-
     /// Ends it as `stopped` and waits until that is stored; one that has ended already stays as it is. Same answer when repeated.
     pub async fn stop(
         &self,
         user: UserId,
         id: GenerationId,
-    ) -> Result<Option<GenerationRecord>, StoreError> {
-        if let Some(generation) = self.registry.generation(user, id) {
-            self.end_one(&generation).await;
-        } else if let Some(stored) = self.store.generation(user, id).await?
-            && stored.record.status == Progress::Running
-        {
-            self.write_off(id).await?;
+    ) -> Result<Option<GenerationRecord>, ChatError> {
+        match self.find(user, id).await? {
+            Some(Found::Elsewhere(_)) => return Err(ChatError::Elsewhere),
+            Some(Found::Live(generation)) => self.end_one(&generation).await,
+            _ => {}
         }
         self.generation(user, id).await
     }
@@ -267,6 +232,17 @@ impl Chat {
     async fn end_one(&self, generation: &Generation) {
         generation.end(Outcome::Stopped);
         generation.log.closed().await;
+    }
+
+    /// Asks the process to drain and to end, as SIGTERM does. From here on no generation starts.
+    pub fn ask_to_drain(&self) {
+        self.registry.refuse_generations();
+        self.drain_asked.cancel();
+    }
+
+    /// Resolves when somebody asked for it.
+    pub async fn asked_to_drain(&self) {
+        self.drain_asked.cancelled().await;
     }
 
     /// Ends everything in order: no new generations, those that run get `grace` to finish and are `interrupted` then, and only when
@@ -290,37 +266,6 @@ impl Chat {
         self.registry.shut_out_emitters();
         let _ = timeout(Duration::from_secs(1), self.registry.no_emitters()).await;
     }
-}
-
-/// What the store calls running without a live generation was cut off.
-fn not_running(mut record: GenerationRecord) -> GenerationRecord {
-    if record.status == Progress::Running {
-        record.status = Progress::Ended(Outcome::Interrupted);
-    }
-    record
-}
-
-/// The log of a generation that is in the store only: its text in one piece and its end.
-fn stored_log(stored: StoredGeneration) -> Arc<EventLog> {
-    let StoredGeneration { record, message } = stored;
-    let (outcome, is_stored, last_seq) = match record.status {
-        Progress::Ended(outcome) => (outcome, true, record.seq),
-        Progress::Running => (Outcome::Interrupted, false, record.seq + LOST_POSITIONS),
-    };
-    let transcript = Transcript {
-        text: message.content,
-        reasoning: message.reasoning.unwrap_or_default(),
-        tool_calls: message.tool_calls.unwrap_or_default(),
-    };
-    let done = Event::Done(Box::new(Done {
-        outcome,
-        finish_reason: record.finish_reason,
-        usage: record.usage,
-        timings: record.timings,
-        stored: is_stored,
-        problem: record.problem,
-    }));
-    EventLog::ended(last_seq, transcript, &done)
 }
 
 impl Start {

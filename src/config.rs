@@ -35,6 +35,7 @@ fn largest(key: &str) -> i64 {
         "store.connections" | "server.workers" => 10_000,
         key if key.ends_with("_seconds") => YEAR_SECONDS,
         key if key.ends_with("_milliseconds") => YEAR_SECONDS * 1000,
+        key if key.ends_with("_hours") => 24 * 366,
         key if key.ends_with("_days") => 3660,
         _ => 1 << 48,
     }
@@ -44,6 +45,7 @@ fn largest(key: &str) -> i64 {
 pub struct Config {
     pub server: Server,
     pub store: Store,
+    pub recorder: Recorder,
     pub upstream: Upstream,
     pub limits: Limits,
     pub log: Log,
@@ -68,6 +70,13 @@ pub struct Store {
     pub acquire: Duration,
     #[serde(rename = "patience_seconds", deserialize_with = "seconds")]
     pub patience: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Recorder {
+    #[serde(rename = "keep_events_hours", deserialize_with = "hours")]
+    pub keep_events: Duration,
+    pub spool_bytes: u64,
 }
 
 #[derive(Clone, Deserialize)]
@@ -157,6 +166,10 @@ fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration
 
 fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn hours<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(|hours| Duration::from_secs(hours * 60 * 60))
 }
 
 fn days<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -110,6 +110,11 @@ impl LockedDataDir {
         }
     }
 
+    /// What waits for the database.
+    pub fn spool(&self) -> PathBuf {
+        self.dir.path.join("spool")
+    }
+
     /// Tells commands beside this server where it listens.
     pub fn set_origin(&self, origin: &str) -> anyhow::Result<()> {
         self.write("origin", origin)

@@ -12,7 +12,10 @@ use crate::{
     },
 };
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 use time::OffsetDateTime;
@@ -29,9 +32,12 @@ pub struct Generation {
     pub log: Arc<EventLog>,
     pub created_at: OffsetDateTime,
     pub started: Instant,
+    /// Up to which position its events are safe in the store or on disk. Held while some are on their way there.
+    pub recorded: Arc<tokio::sync::Mutex<u64>>,
     conversation_id: OnceLock<ConversationId>,
     claim: OnceLock<Outcome>,
     ending: OnceLock<Ending>,
+    kept: AtomicBool,
     cancelled: CancellationToken,
 }
 
@@ -51,9 +57,11 @@ impl Generation {
             log,
             created_at: now(),
             started: Instant::now(),
+            recorded: Arc::default(),
             conversation_id: OnceLock::new(),
             claim: OnceLock::new(),
             ending: OnceLock::new(),
+            kept: AtomicBool::new(false),
             cancelled: CancellationToken::new(),
         }
     }
@@ -95,17 +103,36 @@ impl Generation {
         self.ending.get_or_init(|| ending)
     }
 
+    /// True once its end outlives this process, in the store or on disk.
+    pub fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Acquire)
+    }
+
+    /// Set by the recorder.
+    pub fn set_kept(&self) {
+        self.kept.store(true, Ordering::Release);
+    }
+
     /// As a client may read it; `None` while its turn is still being stored.
     pub fn record(&self) -> Option<GenerationRecord> {
-        let conversation_id = self.conversation_id()?;
         // The end is set before its event is appended: it counts from the event on.
         let ending = self.ending().filter(|_| self.log.is_closed());
+        self.record_with(ending, self.log.seq())
+    }
+
+    /// As a client will read it once it has ended like this.
+    pub fn record_ended(&self, ending: &Ending) -> Option<GenerationRecord> {
+        self.record_with(Some(ending), ending.last_seq)
+    }
+
+    fn record_with(&self, ending: Option<&Ending>, seq: u64) -> Option<GenerationRecord> {
+        let conversation_id = self.conversation_id()?;
         Some(GenerationRecord {
             id: self.id,
             conversation_id,
             message_id: self.message_id,
             status: ending.map_or(Progress::Running, |ending| Progress::Ended(ending.outcome)),
-            seq: self.log.seq(),
+            seq,
             model: ending.and_then(|ending| ending.model.clone()),
             finish_reason: ending.and_then(|ending| ending.finish_reason.clone()),
             usage: ending.and_then(|ending| ending.usage),

@@ -11,6 +11,7 @@ pub mod generation;
 pub mod log;
 pub mod model;
 pub mod problem;
+pub mod recorder;
 pub mod registry;
 pub mod routes;
 pub mod server;

@@ -431,6 +431,75 @@ mod tests {
         }
     }
 
+    /// What the store keeps of a log: all of it, or only the first events.
+    fn recorded(log: &EventLog, events: u64, last_seq: u64) -> Arc<EventLog> {
+        let mut kept = Vec::new();
+        let mut transcript = Transcript::default();
+        while (kept.len() as u64) < events {
+            // A byte at most: an event at a time.
+            let segment = log.segment(GenerationId::new(), kept.len() as u64, 1);
+            kept.extend(segment.expect("an event").events().expect("readable"));
+        }
+        for event in &kept {
+            transcript.apply_recorded(event).expect("JSON of ours");
+        }
+        EventLog::recorded(0, kept, last_seq, transcript, &done())
+    }
+
+    #[test]
+    fn a_position_that_the_store_lost_starts_over_and_others_go_on() {
+        let log = EventLog::new(1 << 20);
+        for text in ["a", "b", "c", "d"] {
+            log.append(&delta(text)).expect("room");
+        }
+        let log = recorded(&log, 2, 1_000_002);
+        for (after, names) in [
+            (0, vec!["delta", "delta", "done"]),
+            (1, vec!["delta", "done"]),
+            (2, vec!["done"]),
+            (3, vec!["gap", "snapshot", "done"]),
+            (1_000_000, vec!["gap", "snapshot", "done"]),
+            (1_000_001, vec!["done"]),
+            (1_000_002, vec![]),
+            (1_000_003, vec!["gap", "snapshot", "done"]),
+        ] {
+            let mut cursor = log.cursor(after);
+            let mut seen = Vec::new();
+            loop {
+                let frames = cursor.read();
+                if frames.is_empty() {
+                    break;
+                }
+                seen.extend(frames);
+            }
+            let found: Vec<_> = seen.iter().map(|frame| frame.event.name).collect();
+            assert_eq!(found, names, "after {after}");
+            assert!(cursor.is_at_end());
+            if let Some(snapshot) = seen.iter().find(|frame| frame.event.name == "snapshot") {
+                assert_eq!(snapshot.seq, Some(1_000_001));
+                assert_eq!(&*snapshot.event.data, r#"{"text":"ab","reasoning":""}"#);
+            }
+        }
+        let frames = log.cursor(3).read();
+        assert_eq!(&*frames[0].event.data, r#"{"reason":"lost","seq":1000001}"#);
+    }
+
+    #[test]
+    fn two_events_appended_together_are_never_read_apart() {
+        let log = EventLog::new(1 << 20);
+        let before = Transcript {
+            text: "before ".into(),
+            ..Transcript::default()
+        };
+        let seq = log.append_both(&delta("x"), &Event::Snapshot(before));
+        assert_eq!(seq, Ok(2));
+        log.append(&delta("after")).expect("room");
+        assert_eq!(log.snapshot().0.text, "before after");
+        log.append(&done()).expect("the end");
+        let both = log.append_both(&delta("y"), &delta("z"));
+        assert_eq!((both, log.seq()), (Err(AppendError::Ended), 4));
+    }
+
     #[tokio::test]
     async fn a_waiting_reader_wakes_for_each_append_and_ends_with_the_log() {
         let log = EventLog::new(1 << 20);
@@ -458,7 +527,9 @@ mod tests {
         fn every_reader_assembles_the_same_text(
             pieces in prop::collection::vec("\\PC{0,8}", 0..200),
             schedule in prop::collection::vec((0usize..5, 0usize..4, any::<usize>()), 0..400),
-            stored in any::<bool>(),
+            // What the store has of it in the end: nothing but the text, all events, or those before a crash.
+            stored in 0usize..4,
+            lost in any::<usize>(),
         ) {
             let mut log = EventLog::new(1 << 24);
             let mut readers: Vec<(Reader, Cursor)> = Vec::new();
@@ -487,12 +558,23 @@ mod tests {
             }
             for piece in left { log.append(&delta(piece)).expect("room"); }
             log.append(&done()).expect("the end");
-            if stored {
-                let (transcript, seq) = log.snapshot();
-                log = EventLog::ended(seq, transcript, &done());
-                for (reader, cursor) in &mut readers { *cursor = log.cursor(reader.position); }
+            let mut text = pieces.concat();
+            let (transcript, seq) = log.snapshot();
+            match stored {
+                1 => log = EventLog::ended(seq, transcript, &done()),
+                2 => log = recorded(&log, pieces.len() as u64, seq),
+                3 => {
+                    let kept = lost % (pieces.len() + 1);
+                    text = pieces[..kept].concat();
+                    log = recorded(&log, kept as u64, kept as u64 + 1_000_000);
+                    // Nobody has read the end of a log whose writer was killed.
+                    for (reader, _) in &mut readers {
+                        if std::mem::take(&mut reader.done) > 0 { reader.position -= 1; }
+                    }
+                }
+                _ => {}
             }
-            let text = pieces.concat();
+            for (reader, cursor) in &mut readers { *cursor = log.cursor(reader.position); }
             readers.push((Reader::default(), log.cursor(0)));
             for (mut reader, mut cursor) in readers {
                 loop {

@@ -4,7 +4,7 @@
 //! and turns what the framework answers by itself (404, 405, malformed paths) into problems too.
 
 use crate::{
-    chat::StartError,
+    chat::{ChatError, StartError},
     model::Problem,
     registry::Full,
     store::{StoreError, TurnRefused},
@@ -80,6 +80,17 @@ impl ApiError {
             "nothing was changed; answers that are running go on; try again in a moment",
         )
         .retry_after(2)
+    }
+
+    /// Not ready for anything.
+    pub fn nothing_kept() -> Self {
+        Self::new(
+            503,
+            "nothing-kept",
+            "Nothing can be kept now",
+            "neither the database nor the disk takes anything; see the server's log",
+        )
+        .retry_after(10)
     }
 
     fn retry_after(mut self, seconds: u64) -> Self {
@@ -184,6 +195,14 @@ impl From<StartError> for ApiError {
         match error {
             StartError::Full(full) => Self::full(full, "running answers"),
             StartError::Store(error) => error.into(),
+            StartError::Unsettled => Self::store_unavailable(),
+            StartError::SpoolFull => Self::new(
+                503,
+                "spool-full",
+                "The server takes no new questions now",
+                "the database is away and the disk has no more room for what it misses; answers that are running go on",
+            )
+            .retry_after(10),
             StartError::KeyReused => Self::key_reused(),
             StartError::Refused(refused) => refused.into(),
             StartError::Died => Self::new(
@@ -193,6 +212,22 @@ impl From<StartError> for ApiError {
                 "this is a fault of the server; its log has the reason",
             )
             .because(error),
+        }
+    }
+}
+
+impl From<ChatError> for ApiError {
+    fn from(error: ChatError) -> Self {
+        match error {
+            ChatError::Store(error) => error.into(),
+            ChatError::Unsettled => Self::store_unavailable(),
+            ChatError::Elsewhere => Self::new(
+                503,
+                "runs-elsewhere",
+                "Another server writes this answer",
+                "ask the server that it was started on, or come back when it has ended",
+            )
+            .retry_after(5),
         }
     }
 }

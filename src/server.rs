@@ -9,9 +9,10 @@ use crate::{
     emitter::EmitterOptions,
     model::{User, now},
     problem,
+    recorder::{Recorder, RecorderOptions},
     registry::{Registry, RegistryOptions},
     routes::{RouteOptions, routes},
-    store::{self, Store, StoreOptions},
+    store::{self, Lease, Store, StoreOptions},
     telemetry::Spans,
     text::with_causes,
     upstream::{Secret, Upstream, UpstreamOptions},
@@ -20,7 +21,7 @@ use actix_web::{
     App, HttpServer, dev::Server as HttpServerFuture, middleware::from_fn, rt::net::TcpStream,
     web::Data,
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::{
     any::Any,
@@ -42,13 +43,11 @@ const IDLE: Duration = Duration::from_secs(75);
 const REFUSED_BODY: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted: all readers come back at once after a restart. The kernel has a limit of its own.
 const BACKLOG: i32 = 4096;
-/// How long a node may be silent before others end its generations.
-const LEASE: Duration = Duration::from_secs(15);
 /// How often ended logs are let go.
 const RELEASE_EVERY: Duration = Duration::from_secs(5);
-/// How long, and how often looked at, receipts of idempotency keys are kept.
+/// How long receipts of idempotency keys are kept, and how often what is too old is forgotten.
 const RECEIPTS_KEPT: Duration = Duration::from_hours(24);
-const RECEIPTS_EVERY: Duration = Duration::from_hours(1);
+const FORGET_EVERY: Duration = Duration::from_hours(1);
 
 /// Opens the store that the options name: their URL, else SQLite in the data directory.
 pub async fn open_store(config: &Config, data_dir: &DataDir) -> anyhow::Result<Arc<dyn Store>> {
@@ -64,6 +63,37 @@ pub async fn open_store(config: &Config, data_dir: &DataDir) -> anyhow::Result<A
     Ok(store::open(&url, &options).await?)
 }
 
+/// The recorder, with everything that earlier processes of this node left behind brought to its end.
+async fn open_recorder(
+    config: &Config,
+    data_dir: &LockedDataDir,
+    registry: Arc<Registry>,
+    store: Arc<dyn Store>,
+) -> anyhow::Result<Arc<Recorder>> {
+    let node = data_dir.node()?;
+    let known = store.lease(node).await.context("cannot read the lease")?;
+    let lease = known.unwrap_or(Lease { node, epoch: 0 });
+    let options = RecorderOptions {
+        patience: config.store.patience,
+        spool_bytes: config.recorder.spool_bytes,
+    };
+    let directory = data_dir.spool();
+    let recorder = Recorder::open(&directory, lease, options, registry, store)
+        .with_context(|| format!("cannot open the spool {}", directory.display()))?;
+    let recovered = recorder
+        .recover()
+        .await
+        .map_err(|error| anyhow!(with_causes(&*error)))
+        .context("cannot recover what was running")?;
+    if recovered > 0 {
+        tracing::warn!(
+            count = recovered,
+            "answers that were running when the server last ended are interrupted"
+        );
+    }
+    Ok(recorder)
+}
+
 /// A server that listens but does not serve yet.
 pub struct Server {
     pub address: SocketAddr,
@@ -72,6 +102,7 @@ pub struct Server {
     http: HttpServerFuture,
     demo: Option<Demo>,
     drain_grace: Duration,
+    events_kept: Duration,
     data_dir: LockedDataDir,
 }
 
@@ -94,10 +125,16 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         .ensure_owner(OWNER)
         .await
         .context("cannot create the first account")?;
-    let lease = store
-        .take_lease(node, LEASE)
-        .await
-        .context("cannot take this node's lease")?;
+    let registry = Registry::new(RegistryOptions {
+        emitters: config.limits.emitters,
+        emitters_per_user: config.limits.emitters_per_user,
+        generations: config.limits.generations,
+        generations_per_user: config.limits.generations_per_user,
+        retain: config.log.retain,
+        retain_bytes: config.log.retain_bytes,
+        log_bytes: config.log.bytes,
+    });
+    let recorder = open_recorder(&config, &data_dir, registry.clone(), store.clone()).await?;
     let listener = listen(config.server.bind)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     data_dir.set_origin(&origin(address))?;
@@ -109,23 +146,13 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         None
     };
     let upstream = upstream_options(&config, demo.as_ref());
-    let registry = Registry::new(RegistryOptions {
-        emitters: config.limits.emitters,
-        emitters_per_user: config.limits.emitters_per_user,
-        generations: config.limits.generations,
-        generations_per_user: config.limits.generations_per_user,
-        retain: config.log.retain,
-        retain_bytes: config.log.retain_bytes,
-        log_bytes: config.log.bytes,
-    });
     let chat_options = ChatOptions {
-        lease,
         model: Some(config.upstream.model.clone()).filter(|model| !model.is_empty()),
         context_bytes: config.limits.context_bytes,
         answer_bytes: config.limits.answer_bytes,
         store_patience: config.store.patience,
     };
-    let chat = Chat::new(chat_options, registry, store.clone());
+    let chat = Chat::new(chat_options, registry, store.clone(), recorder);
     let auth_data = Data::new(Auth {
         store,
         cookie_name: format!("continuo_{}", address.port()),
@@ -179,6 +206,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         http,
         demo,
         drain_grace: config.drain.grace,
+        events_kept: config.recorder.keep_events,
         data_dir,
     })
 }
@@ -201,6 +229,7 @@ impl Server {
             http,
             demo,
             drain_grace,
+            events_kept,
             data_dir,
             ..
         } = self;
@@ -208,7 +237,8 @@ impl Server {
         let orderly_end = async {
             tokio::select! {
                 () = shutdown.drain.cancelled() => {}
-                () = keep_house(&chat) => {}
+                () = chat.asked_to_drain() => {}
+                () = keep_house(&chat, events_kept) => {}
             }
             tracing::info!(running = chat.registry.running().len(), "draining");
             chat.drain(drain_grace, shutdown.hurry.cancelled()).await;
@@ -225,7 +255,15 @@ impl Server {
             served = http => served.context("the HTTP server failed"),
             ended = demo_model => ended.context("the demo model failed"),
             () = async { orderly_end.await; std::future::pending().await } => Ok(()),
+            () = chat.recorder.run() => Ok(()),
         };
+        let backlog = chat.recorder.backlog();
+        if backlog > 0 {
+            tracing::warn!(
+                backlog,
+                "what waits on disk goes to the database at the next start"
+            );
+        }
         chat.store.close().await;
         drop(data_dir);
         tracing::info!("ended");
@@ -234,15 +272,19 @@ impl Server {
 }
 
 /// Lets go of what has been kept long enough. Never ends.
-async fn keep_house(chat: &Chat) {
+async fn keep_house(chat: &Chat, events_kept: Duration) {
     let mut release = tokio::time::interval(RELEASE_EVERY);
-    let mut forget = tokio::time::interval(RECEIPTS_EVERY);
+    let mut forget = tokio::time::interval(FORGET_EVERY);
     loop {
         tokio::select! {
             _ = release.tick() => chat.registry.release_ended(),
             _ = forget.tick() => {
-                if let Err(error) = chat.store.forget_receipts(now() - RECEIPTS_KEPT).await {
-                    tracing::warn!(error = with_causes(&error), "old idempotency keys stay a while longer");
+                let forgotten = async {
+                    chat.store.forget_receipts(now() - RECEIPTS_KEPT).await?;
+                    chat.store.forget_events(now() - events_kept).await
+                };
+                if let Err(error) = forgotten.await {
+                    tracing::warn!(error = with_causes(&error), "old idempotency keys and events stay a while longer");
                 }
             }
         }

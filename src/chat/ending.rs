@@ -4,7 +4,8 @@ use super::Chat;
 use crate::{
     generation::Generation,
     log::AppendError,
-    model::{Ending, LOST_POSITIONS, Outcome, Problem, Timings},
+    model::{Ending, Outcome, Problem},
+    recorder::interruption,
     upstream::{Failure, UpstreamError},
 };
 
@@ -85,16 +86,6 @@ pub(super) fn problem_of(
     }
 }
 
-/// The problem of an answer that this server, not the upstream, cut off.
-pub fn interruption() -> Problem {
-    Problem::new(
-        503,
-        "interrupted",
-        "The answer was interrupted",
-        "the server stopped before the answer was complete; the text that was stored is kept, ask again for a new answer",
-    )
-}
-
 fn of_upstream(error: &UpstreamError) -> Problem {
     let (status, name, title) = match (error.kind, error.status) {
         (Failure::Refused, Some(429)) => (
@@ -136,26 +127,6 @@ fn of_upstream(error: &UpstreamError) -> Problem {
     Problem {
         retry_after,
         ..Problem::new(status, name, title, error.message.clone())
-    }
-}
-
-/// The end of a generation whose task is gone and whose text was never stored.
-pub(super) fn lost() -> Ending {
-    Ending {
-        outcome: Outcome::Interrupted,
-        content: String::new(),
-        reasoning: None,
-        tool_calls: None,
-        model: None,
-        finish_reason: None,
-        usage: None,
-        timings: Timings {
-            first_token_ms: None,
-            total_ms: 0,
-        },
-        problem: Some(interruption()),
-        last_seq: LOST_POSITIONS + 1,
-        leaves_message: false,
     }
 }
 

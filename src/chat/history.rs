@@ -1,10 +1,12 @@
 //! Conversations with what is being written in them: reading one, and deleting one that may be running.
 
-use super::{Chat, ending};
+use super::{Chat, ChatError, reading::Found};
 use crate::{
     event::Transcript,
-    model::{Conversation, ConversationId, GenerationId, Message, Outcome, Progress, UserId},
-    store::{Deleted, StoreError},
+    model::{
+        Conversation, ConversationId, Ending, GenerationId, Message, Outcome, Progress, UserId,
+    },
+    store::Deleted,
 };
 use serde::Serialize;
 
@@ -30,50 +32,30 @@ impl Chat {
         &self,
         user: UserId,
         id: ConversationId,
-    ) -> Result<Option<ConversationRead>, StoreError> {
-        // At most twice: an answer that ended after the first look is in the store at the second.
+    ) -> Result<Option<ConversationRead>, ChatError> {
+        // At most twice: what nobody runs any more is ended at the first look.
         for last_look in [false, true] {
             let Some((conversation, mut messages)) = self.store.conversation(user, id).await?
             else {
                 return Ok(None);
             };
             let mut running = None;
-            let mut ended_meanwhile = false;
+            let mut look_again = false;
             for message in messages
                 .iter_mut()
                 .filter(|message| message.status == Progress::Running)
             {
-                let generation = message
-                    .generation_id
-                    .and_then(|id| self.registry.generation(user, id));
-                match generation {
-                    Some(generation) if !generation.log.is_closed() => {
-                        let (transcript, seq) = generation.snapshot();
-                        show(message, transcript);
-                        let is_head = conversation.head_id == Some(message.id);
-                        if is_head || running.is_none() {
-                            running = Some(RunningAt {
-                                id: generation.id,
-                                seq,
-                            });
+                match self.truth(user, message).await? {
+                    Truth::Running(at) => {
+                        if conversation.head_id == Some(message.id) || running.is_none() {
+                            running = Some(at);
                         }
                     }
-                    Some(generation) => {
-                        ended_meanwhile = true;
-                        // Still not stored: the store is down, and memory is all there is.
-                        if let Some(ending) = generation.ending() {
-                            show(message, generation.snapshot().0);
-                            message.status = Progress::Ended(ending.outcome);
-                            message.problem.clone_from(&ending.problem);
-                        }
-                    }
-                    None => {
-                        ended_meanwhile = true;
-                        message.status = Progress::Ended(Outcome::Interrupted);
-                    }
+                    Truth::Elsewhere | Truth::Ended => {}
+                    Truth::InStore => look_again = true,
                 }
             }
-            if last_look || !ended_meanwhile {
+            if last_look || !look_again {
                 return Ok(Some(ConversationRead {
                     conversation,
                     messages,
@@ -84,12 +66,46 @@ impl Chat {
         Ok(None)
     }
 
+    /// Mends a message that the store calls streaming, to what it really is.
+    async fn truth(&self, user: UserId, message: &mut Message) -> Result<Truth, ChatError> {
+        let Some(id) = message.generation_id else {
+            return Ok(Truth::Ended);
+        };
+        if let Some(generation) = self.registry.generation(user, id) {
+            return Ok(match generation.ending() {
+                Some(ending) if generation.log.is_closed() => {
+                    show_ended(message, ending);
+                    Truth::Ended
+                }
+                _ => {
+                    let (transcript, seq) = generation.snapshot();
+                    // Before the first event the store knows more: the text that is to be carried on.
+                    if seq > 0 {
+                        show(message, transcript);
+                    }
+                    Truth::Running(RunningAt { id, seq })
+                }
+            });
+        }
+        if let Some(waiting) = self.recorder.waiting(user, id) {
+            show_ended(message, &waiting.ending);
+            return Ok(Truth::Ended);
+        }
+        let node = self.recorder.lease().node;
+        if self.store.runs_elsewhere(node, id).await? {
+            return Ok(Truth::Elsewhere);
+        }
+        self.recorder.recover_one(id).await?;
+        message.status = Progress::Ended(Outcome::Interrupted);
+        Ok(Truth::InStore)
+    }
+
     /// Ends what runs in it, waits for that, and deletes it. False when it is not there.
     pub async fn delete_conversation(
         &self,
         user: UserId,
         id: ConversationId,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, ChatError> {
         loop {
             match self.store.delete_conversation(user, id).await? {
                 Deleted::Done => {
@@ -99,29 +115,54 @@ impl Chat {
                 Deleted::NotFound => return Ok(false),
                 Deleted::Running(generations) => {
                     for running in generations {
-                        match self.registry.generation(user, running) {
-                            Some(generation) => {
-                                self.end_one(&generation).await;
-                                // While the store does not take its end, this fails and says so, instead of going round.
-                                if let Some(ending) = generation.ending() {
-                                    self.store.end_generation(running, ending, &[]).await?;
-                                }
-                            }
-                            None => self.write_off(running).await?,
-                        }
+                        self.end_in_store(user, running).await?;
                     }
                 }
             }
         }
     }
 
-    /// The store says that it runs, but no task does: its end was never stored, or it was another node's that is no more.
-    pub(super) async fn write_off(&self, id: GenerationId) -> Result<(), StoreError> {
-        self.store
-            .end_generation(id, &ending::lost(), &[])
-            .await
-            .map(drop)
+    /// Ends a generation that the store calls running, so that the store knows it too.
+    async fn end_in_store(&self, user: UserId, id: GenerationId) -> Result<(), ChatError> {
+        match self.find(user, id).await? {
+            Some(Found::Elsewhere(_)) => return Err(ChatError::Elsewhere),
+            Some(Found::Live(generation)) => {
+                self.end_one(&generation).await;
+                if !generation.is_kept() {
+                    return Err(ChatError::Unsettled);
+                }
+            }
+            _ => {}
+        }
+        if self.recorder.waiting(user, id).is_some() && !self.recorder.settled().await {
+            return Err(ChatError::Unsettled);
+        }
+        Ok(())
     }
+}
+
+/// What is behind a message that the store calls streaming.
+enum Truth {
+    Running(RunningAt),
+    /// On another node.
+    Elsewhere,
+    /// It has ended; the message shows how.
+    Ended,
+    /// It has ended, and the store knows more about it.
+    InStore,
+}
+
+/// An answer whose end is not in the store yet.
+fn show_ended(message: &mut Message, ending: &Ending) {
+    message.status = Progress::Ended(ending.outcome);
+    message.content.clone_from(&ending.content);
+    message.reasoning.clone_from(&ending.reasoning);
+    message.tool_calls.clone_from(&ending.tool_calls);
+    message.model = ending.model.clone().or(message.model.take());
+    message.finish_reason.clone_from(&ending.finish_reason);
+    message.usage = ending.usage;
+    message.timings = Some(ending.timings);
+    message.problem.clone_from(&ending.problem);
 }
 
 /// A generation's answer as far as it got.

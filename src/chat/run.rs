@@ -8,18 +8,18 @@ use crate::{
     event::{self, Done, Event},
     generation::Generation,
     model::{Ending, Outcome, Problem, Role, Timings, Usage},
+    recorder::Kept,
     registry::Slot,
-    store::{Effect, PathMessage, StoreError, Turn},
-    text::with_causes,
+    store::{Effect, PathMessage, Turn},
     upstream::{ChatRequest, Delta, PromptMessage, Step, Upstream},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedMutexGuard, oneshot},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-/// Between two tries to store an end while the store is down.
+/// Between two tries to keep an end while nothing takes it.
 const STORE_AGAIN: Duration = Duration::from_millis(250);
 /// How long the upstream's list of models is waited for, and how long it counts, or its absence.
 const LIST_PATIENCE: Duration = Duration::from_secs(3);
@@ -93,7 +93,7 @@ enum Begun {
 }
 
 async fn begin(chat: &Chat, start: &Start, started: &Started) -> Result<Begun, StartError> {
-    let new = start.new_turn(started, chat.options.lease);
+    let new = start.new_turn(started, chat.recorder.lease());
     let receipt = start.receipt(started);
     let once = receipt.as_ref().map(|(once, receipt)| (*once, receipt));
     match chat.store.begin_turn(start.owner, &new, once).await? {
@@ -259,39 +259,27 @@ async fn finish(
         leaves_message: false,
     });
     report(generation, ending);
-    store(chat, generation, ending).await;
+    keep(chat, generation, ending).await;
 }
 
-/// Stores the end and announces it. While the store is down it tries again; after the configured patience it announces the end as not
-/// stored, and goes on trying for as long as the process lives.
-async fn store(chat: &Chat, generation: &Generation, ending: &Ending) {
-    let patient_until = Instant::now() + chat.options.store_patience;
-    while !generation.log.is_closed() {
-        let attempt = chat.store.end_generation(generation.id, ending, &[]);
-        let error = match tokio::time::timeout_at(patient_until, attempt).await {
-            Ok(Ok(_)) => return announce(generation, ending, true),
-            Ok(Err(error)) => error,
-            // Cancelled with all or nothing of its effect; if it was all, the next try says so.
-            Err(late) => StoreError::Failed(late.into()),
-        };
-        tokio::time::sleep(STORE_AGAIN).await;
-        if Instant::now() >= patient_until {
-            tracing::error!(generation.id = %generation.id, error = with_causes(&error), "an answer is not stored yet");
-            announce(generation, ending, false);
-        }
-    }
+/// Keeps the end and announces it. When neither database nor disk takes it, it is announced as not stored, and tried for as long as
+/// the process lives.
+async fn keep(chat: &Chat, generation: &Generation, ending: &Ending) {
     loop {
-        match chat.store.end_generation(generation.id, ending, &[]).await {
-            Ok(_) => {
+        match chat.recorder.end(generation, ending).await {
+            Kept::Safe if generation.log.is_closed() => {
                 break tracing::info!(generation.id = %generation.id, "an answer was stored late");
             }
-            Err(StoreError::Unavailable(_)) => tokio::time::sleep(STORE_AGAIN).await,
-            // What the database refuses once it refuses for ever.
-            Err(error) => {
-                let error = with_causes(&error);
-                break tracing::error!(generation.id = %generation.id, error, "an answer is lost: the database refuses it");
-            }
+            Kept::Safe => break announce(generation, ending, true),
+            Kept::Refused if generation.log.is_closed() => break,
+            Kept::Refused => break announce(generation, ending, false),
+            Kept::NotYet => {}
         }
+        if !generation.log.is_closed() {
+            tracing::error!(generation.id = %generation.id, "an answer is neither in the database nor on disk yet");
+            announce(generation, ending, false);
+        }
+        sleep(STORE_AGAIN).await;
     }
 }
 

@@ -121,6 +121,11 @@ impl Registry {
             .retain(|_, generation| !is_of(generation));
     }
 
+    /// True while its task lives.
+    pub fn is_running(&self, id: GenerationId) -> bool {
+        self.generations().running.contains_key(&id)
+    }
+
     /// All that run, anybody's, oldest first.
     pub fn running(&self) -> Vec<Arc<Generation>> {
         let mut running: Vec<_> = self.generations().running.values().cloned().collect();

@@ -1,7 +1,8 @@
 //! Is the process alive, and should it get traffic. No account needed, and nothing told but the answer.
 
-use crate::{chat::Chat, problem::ApiError};
+use crate::{chat::Chat, problem::ApiError, registry::Full};
 use actix_web::{HttpResponse, web::Data};
+use serde_json::json;
 use std::time::Duration;
 
 /// A check that takes longer has failed.
@@ -14,12 +15,24 @@ pub(super) async fn live() -> HttpResponse {
         .body("ok\n")
 }
 
-/// 503 while draining and while the store does not answer or takes no writes.
+/// 200 `ready`; 200 `degraded` while the store is away or catches up: running answers go on, are kept on disk and can be read by
+/// those already known; 503 while draining, and when neither store nor disk keeps anything.
 pub(super) async fn ready(chat: Data<Chat>) -> Result<HttpResponse, ApiError> {
     if chat.registry.is_draining() {
-        return Err(ApiError::full(crate::registry::Full::Draining, ""));
+        return Err(ApiError::full(Full::Draining, ""));
     }
     let checked = tokio::time::timeout(CHECK, chat.store.check()).await;
-    checked.map_err(|_| ApiError::store_unavailable())??;
-    Ok(live().await)
+    let is_stored = matches!(checked, Ok(Ok(())));
+    if !is_stored && chat.recorder.is_full() {
+        return Err(ApiError::nothing_kept());
+    }
+    let backlog = chat.recorder.backlog();
+    let (status, store) = match (is_stored, backlog) {
+        (true, 0) => ("ready", "available"),
+        (true, _) => ("degraded", "catching up"),
+        (false, _) => ("degraded", "unavailable"),
+    };
+    Ok(HttpResponse::Ok()
+        .insert_header(("cache-control", "no-store"))
+        .json(json!({ "status": status, "store": store, "backlog": backlog })))
 }

@@ -98,7 +98,8 @@ pub fn routes(app: &mut ServiceConfig) {
     .service(only(
         "/api/operator/generations/{id}/stop",
         post().to(operator::stop),
-    ));
+    ))
+    .service(only("/api/operator/drain", post().to(operator::drain)));
 }
 
 /// A path that takes one method; `App::route` would call the other methods' path unknown.

@@ -216,3 +216,13 @@ pub(super) async fn stop(
         .ok_or_else(|| ApiError::not_found("running generation"))?;
     Ok(HttpResponse::Ok().json(record))
 }
+
+/// 202: the process ends once its answers have, as after SIGTERM. Repeating it changes nothing.
+pub(super) async fn drain(_: Operator, chat: Data<Chat>) -> HttpResponse {
+    chat.ask_to_drain();
+    let body =
+        serde_json::json!({ "status": "draining", "running": chat.registry.running().len() });
+    HttpResponse::Accepted()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(body)
+}

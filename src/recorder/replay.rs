@@ -1,0 +1,106 @@
+//! From the spool to the store: in order, one entry at a time, each exactly once however often it is tried.
+
+use super::{Entry, Recorder};
+use crate::{event::EventSegment, store::StoreError, text::with_causes};
+use rand::RngExt as _;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Between two tries while the store takes nothing: from the first, doubling, to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Recorder {
+    /// Brings what is spooled to the store as soon as it takes it. Never ends.
+    pub(super) async fn replay(&self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            self.spool.filled().await;
+            match self.replay_one().await {
+                Ok(()) => pause = FIRST_PAUSE,
+                Err(error) => {
+                    if pause == FIRST_PAUSE {
+                        tracing::warn!(
+                            error = with_causes(&*error),
+                            waiting = self.spool.len(),
+                            "what was said goes to disk until the database is back"
+                        );
+                    }
+                    // Not in step with the other nodes.
+                    sleep(pause.mul_f64(rand::rng().random_range(0.8..1.2))).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Replays everything, or fails with the first reason to wait.
+    pub(super) async fn replay_all(&self) -> Result<(), ReplayError> {
+        while !self.spool.is_empty() {
+            self.replay_one().await?;
+        }
+        Ok(())
+    }
+
+    /// An error leaves the entry where it is.
+    async fn replay_one(&self) -> Result<(), ReplayError> {
+        if let Some((ticket, entry)) = self.spool.front().await {
+            match &entry {
+                Entry::Events(segments) => self.replay_events(segments).await?,
+                Entry::End {
+                    generation_id,
+                    ending,
+                    tail,
+                } => {
+                    let ended = self
+                        .store
+                        .end_generation(*generation_id, ending, tail)
+                        .await;
+                    match ended {
+                        Ok(is_now) => tracing::info!(
+                            generation.id = %generation_id, is_now, "an answer came from disk to the database"
+                        ),
+                        Err(error @ StoreError::Failed(_)) => {
+                            self.set_aside_end(&entry, &error).await;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            self.spool.remove(ticket).await?;
+            if let Entry::End { generation_id, .. } = entry {
+                self.wait_no_more(generation_id);
+            }
+        }
+        if self.spool.is_empty() {
+            tracing::info!("nothing waits on disk for the database any more");
+            self.emptied.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// The batch, or else each of its rows; one that is refused alone is set aside.
+    async fn replay_events(&self, segments: &[EventSegment]) -> Result<(), StoreError> {
+        let lease = self.lease();
+        match self.store.append_events(lease, segments).await {
+            Err(StoreError::Failed(_)) => {}
+            stored => return stored,
+        }
+        for segment in segments {
+            match self
+                .store
+                .append_events(lease, std::slice::from_ref(segment))
+                .await
+            {
+                Err(error @ StoreError::Failed(_)) => {
+                    let entry = Entry::Events(vec![segment.clone()]);
+                    self.spool.set_aside(&entry, &with_causes(&error)).await;
+                }
+                stored => stored?,
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) type ReplayError = Box<dyn std::error::Error + Send + Sync>;
