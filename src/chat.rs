@@ -259,7 +259,7 @@ impl Chat {
             generation.end(Outcome::Interrupted);
         }
         let _ = timeout(
-            self.options.store_patience + Duration::from_secs(1),
+            self.options.store_patience + Duration::from_secs(2),
             self.tasks.wait(),
         )
         .await;

@@ -43,6 +43,8 @@ const IDLE: Duration = Duration::from_secs(75);
 const REFUSED_BODY: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted: all readers come back at once after a restart. The kernel has a limit of its own.
 const BACKLOG: i32 = 4096;
+/// How long the database may take to say goodbye.
+const CLOSE: Duration = Duration::from_secs(5);
 /// How often ended logs are let go.
 const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// How long receipts of idempotency keys are kept, and how often what is too old is forgotten.
@@ -264,7 +266,8 @@ impl Server {
                 "what waits on disk goes to the database at the next start"
             );
         }
-        chat.store.close().await;
+        // A database that does not answer would hold the process up.
+        let _ = tokio::time::timeout(CLOSE, chat.store.close()).await;
         drop(data_dir);
         tracing::info!("ended");
         ended

@@ -174,7 +174,7 @@ function viewOf(message) {
     if (!(message.generation_id && (isFollowed || isOlder))) known.show(message);
     return known;
   }
-  const view = new MessageView(message, { grown, regenerate });
+  const view = new MessageView(message, { grown, askAgain });
   views.set(message.id, view);
   return view;
 }
@@ -281,12 +281,12 @@ function shown(text, { user_message_id: asked, message_id: answer, generation_id
   refresh();
 }
 
-async function regenerate(messageId) {
+async function askAgain(messageId, how) {
   const mine = visit;
   composer.become('sending');
   say('');
   try {
-    await request('POST', `/api/messages/${messageId}/regenerate`, { once: uuid() });
+    await request('POST', `/api/messages/${messageId}/${how}`, { once: uuid() });
     if (mine === visit) await refresh();
     toBottom();
   } catch (problem) {

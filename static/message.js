@@ -53,17 +53,20 @@ export class MessageView {
   #note = make('p', { className: 'note', hidden: true });
   #model = make('span', { className: 'model' });
   #again = make('button', { type: 'button', className: 'quiet', textContent: words.regenerate, hidden: true });
+  #more = make('button', { type: 'button', className: 'quiet', textContent: words.carryOn, hidden: true });
+  #isCutShort = false;
 
-  /** `grown` is called after text became visible; `regenerate` when another answer is asked for. */
-  constructor(message, { grown, regenerate }) {
+  /** `grown` is called after text became visible; `askAgain(id, how)` when another answer (`regenerate`) or more of this one (`continue`) is asked for. */
+  constructor(message, { grown, askAgain }) {
     const body = make('div', { className: 'text', dir: 'auto' });
     const thoughts = make('div', { className: 'text', dir: 'auto' });
     this.#text = new GrowingText(body, grown);
     this.#reasoning = new GrowingText(thoughts, grown);
     this.#details.append(thoughts);
-    this.#again.addEventListener('click', () => regenerate(message.id));
+    this.#again.addEventListener('click', () => askAgain(message.id, 'regenerate'));
+    this.#more.addEventListener('click', () => askAgain(message.id, 'continue'));
     const heading = make('h2', { className: 'unseen', textContent: message.role === 'user' ? words.you : words.answer });
-    const foot = make('footer', {}, this.#model, this.#again);
+    const foot = make('footer', {}, this.#model, this.#more, this.#again);
     this.element = make('article', { className: `message ${message.role}` }, heading, this.#details, body, this.#note, foot);
     this.element.dataset.id = message.id;
     this.show(message);
@@ -100,6 +103,7 @@ export class MessageView {
     this.#text.flush();
     this.#reasoning.flush();
     this.#state(outcome);
+    this.#isCutShort = outcome !== 'completed' || finishReason === 'length';
     const notes = [];
     if (problem) notes.push(make('strong', { textContent: words[outcome] ?? outcome }), sentence(problem));
     else if (outcome !== 'completed') notes.push(words[outcome] ?? outcome);
@@ -109,9 +113,10 @@ export class MessageView {
     this.#note.hidden = notes.length === 0;
   }
 
-  /** Whether another answer may be asked for here. */
+  /** Whether another answer, or more of this one, may be asked for here. */
   offerAgain(offered) {
     this.#again.hidden = !offered;
+    this.#more.hidden = !(offered && this.#isCutShort);
   }
 
   #showReasoning(text) {

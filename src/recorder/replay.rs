@@ -17,13 +17,17 @@ impl Recorder {
         loop {
             self.spool.filled().await;
             match self.replay_one().await {
-                Ok(()) => pause = FIRST_PAUSE,
+                Ok(()) => {
+                    if pause > FIRST_PAUSE && self.spool.is_empty() {
+                        pause = FIRST_PAUSE;
+                        tracing::info!("nothing waits on disk for the database any more");
+                    }
+                }
                 Err(error) => {
                     if pause == FIRST_PAUSE {
                         tracing::warn!(
                             error = with_causes(&*error),
-                            waiting = self.spool.len(),
-                            "what was said goes to disk until the database is back"
+                            "what is said goes to disk until the database takes it again"
                         );
                     }
                     // Not in step with the other nodes.
@@ -73,7 +77,6 @@ impl Recorder {
             }
         }
         if self.spool.is_empty() {
-            tracing::info!("nothing waits on disk for the database any more");
             self.emptied.notify_waiters();
         }
         Ok(())

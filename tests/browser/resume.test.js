@@ -62,7 +62,13 @@ visit('an answer whose server died is marked, and the next one comes', async (vi
   await tab.ended('interrupted');
   const { content, problem } = await visitor.stored(tab);
   assert.equal(await tab.text.textContent(), content);
+  assert.ok(content.length > 100, `what was written is kept, ${content.length} characters`);
   assert.ok((await tab.note.innerText()).includes(problem.detail));
+  await tab.page.getByRole('button', { name: 'Continue' }).click();
+  await tab.page.locator('.message.assistant[data-status=completed]').waitFor();
+  const whole = (await visitor.stored(tab)).content;
+  assert.ok(whole.startsWith(content) && whole.length > content.length);
+  assert.equal(await tab.text.textContent(), whole);
   await tab.ask('help');
   await tab.ended();
 });

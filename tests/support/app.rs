@@ -189,9 +189,13 @@ impl TestApp {
         start(FakeUpstream::start().await, self.data.clone(), &[]).await
     }
 
-    /// Drains and waits for the end.
-    pub async fn shut_down(&mut self) {
-        self.shutdown.drain.cancel();
+    /// Where everything is kept.
+    pub fn data(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
+    /// Waits until the program ends by itself.
+    pub async fn served(&mut self) {
         if let Some(served) = self.served.take() {
             timeout(PATIENCE, served)
                 .await
@@ -199,6 +203,12 @@ impl TestApp {
                 .expect("no panic")
                 .expect("no failure");
         }
+    }
+
+    /// Drains and waits for the end.
+    pub async fn shut_down(&mut self) {
+        self.shutdown.drain.cancel();
+        self.served().await;
     }
 }
 
