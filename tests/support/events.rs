@@ -36,7 +36,7 @@ impl Events {
         }
     }
 
-    /// The next frame of any kind; `None` when the server ended the stream.
+    /// The next frame of any kind; `None` when the server ended the stream, or the connection was cut.
     pub async fn next_frame(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.frames.pop_front() {
@@ -45,7 +45,11 @@ impl Events {
             let piece = timeout(PATIENCE, self.response.chunk())
                 .await
                 .expect("a frame in time");
-            let Ok(Some(piece)) = piece else {
+            let Ok(piece) = piece else {
+                // Cut, maybe in the middle of a frame.
+                return None;
+            };
+            let Some(piece) = piece else {
                 assert!(
                     self.buffer.is_empty(),
                     "every frame ends with a blank line: {:?}",

@@ -4,7 +4,9 @@ pub mod app;
 pub mod database;
 pub mod events;
 pub mod fake_upstream;
+pub mod postgres_server;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 
 use std::time::Duration;

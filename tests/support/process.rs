@@ -119,7 +119,12 @@ impl Running {
     }
 
     pub async fn of(data: &Path, command: &mut Command) -> Self {
-        let mut process = Process::start(command.args(["--bind", "127.0.0.1:0"]));
+        Self::at("127.0.0.1:0", data, command).await
+    }
+
+    /// On this address, whose port is free or 0.
+    pub async fn at(bind: &str, data: &Path, command: &mut Command) -> Self {
+        let mut process = Process::start(command.args(["--bind", bind]));
         let listening = process.line().await;
         let origin = listening.strip_prefix("listening on ");
         let origin = origin.unwrap_or_else(|| panic!("{listening}")).to_owned();

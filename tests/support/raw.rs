@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -28,11 +28,21 @@ pub struct Answer {
 
 impl Raw {
     pub async fn connect(origin: &str) -> Self {
+        Self::over(TcpSocket::new_v4().expect("a socket"), origin).await
+    }
+
+    /// A connection whose window is as small as the kernel allows from the beginning.
+    pub async fn connect_with_smallest_window(origin: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(2304).expect("a socket");
+        Self::over(socket, origin).await
+    }
+
+    async fn over(socket: TcpSocket, origin: &str) -> Self {
         let authority = origin.strip_prefix("http://").expect("plain HTTP");
+        let address = authority.parse().expect("an address");
         Self {
-            socket: TcpStream::connect(authority)
-                .await
-                .expect("the server listens"),
+            socket: socket.connect(address).await.expect("the server listens"),
             authority: authority.to_owned(),
             buffer: Vec::new(),
         }
