@@ -151,6 +151,7 @@ impl Generation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::{sync::Barrier, thread};
 
     #[test]
@@ -179,6 +180,50 @@ mod tests {
             })
             .map(|thread| thread.join().expect("no panic"));
             assert!(claims.iter().all(|claim| *claim == claims[0]), "{claims:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whoever ends it, in whatever order and from however many threads: all are told one outcome, it is one of those that were
+        /// asked for, and who comes later is told the same.
+        #[test]
+        fn a_schedule_of_claims_and_stops_has_one_outcome(
+            threads in prop::collection::vec(prop::collection::vec((any::<bool>(), 0usize..4, 0u32..200), 1..5), 1..5),
+        ) {
+            const OUTCOMES: [Outcome; 4] = [Outcome::Completed, Outcome::Stopped, Outcome::Failed, Outcome::Interrupted];
+            let generation = Arc::new(Generation::new(
+                GenerationId::new(),
+                MessageId::new(),
+                UserId::new(),
+                String::new(),
+                EventLog::new(1024),
+            ));
+            let asked: Vec<Outcome> = threads.iter().flatten().map(|(_, which, _)| OUTCOMES[*which]).collect();
+            let barrier = Arc::new(Barrier::new(threads.len()));
+            let running: Vec<_> = threads
+                .into_iter()
+                .map(|steps| {
+                    let (generation, barrier) = (generation.clone(), barrier.clone());
+                    thread::spawn(move || {
+                        barrier.wait();
+                        let mut told = Vec::new();
+                        for (ends, which, spins) in steps {
+                            (0..spins).for_each(|_| std::hint::spin_loop());
+                            if ends {
+                                generation.end(OUTCOMES[which]);
+                            }
+                            told.push(generation.claim(OUTCOMES[which]));
+                        }
+                        told
+                    })
+                })
+                .collect();
+            let told: Vec<Outcome> = running.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();
+            let outcome = generation.claim(Outcome::Truncated);
+            prop_assert!(told.iter().all(|told| *told == outcome), "{:?}", told);
+            prop_assert!(asked.contains(&outcome));
         }
     }
 }
