@@ -54,9 +54,14 @@ impl Target {
     }
 }
 
+/// A reader who has asked for this path.
+pub async fn ask(target: &Target, path: &str) -> TcpStream {
+    target.send("GET", path, "text/event-stream", "").await
+}
+
 /// A reader of this path, attached: its stream has begun.
 pub async fn attach(target: &Target, path: &str) -> TcpStream {
-    let mut socket = target.send("GET", path, "text/event-stream", "").await;
+    let mut socket = ask(target, path).await;
     let mut head = [0; 512];
     let read = socket.read(&mut head).await.unwrap();
     assert!(

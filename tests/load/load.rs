@@ -1,5 +1,6 @@
 //! Measurements, on 127.0.0.1 only, bounded in count and time, with the server under test as a child process:
 //!
+//! * `load churn [100000]`: so many readers come and go; fails when one is left, or memory grew by more than a fifth.
 //! * `load idle [10000]`: memory of an idle emitter, and how fast the registry is empty again.
 //! * `load streams [50 50 20 5]`: streams, tokens a second, seconds, rounds; delay added to a token and processor time of a token,
 //!   beside nginx that passes the same upstream on unbuffered.
@@ -13,6 +14,7 @@
     reason = "a measuring tool"
 )]
 
+mod churn;
 mod client;
 mod process;
 mod upstream;
@@ -39,6 +41,7 @@ async fn main() {
     };
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     match what.as_str() {
+        "churn" => churn::churn(number(0, 100_000, 1_000_000)).await,
         "idle" => idle(number(0, 10_000, 20_000)).await,
         "streams" => {
             let load = Load {
@@ -49,7 +52,7 @@ async fn main() {
             streams(load, number(3, 5, 20)).await;
         }
         _ => eprintln!(
-            "load idle [EMITTERS] | load streams [STREAMS TOKENS_A_SECOND SECONDS ROUNDS]"
+            "load churn [READERS] | load idle [EMITTERS] | load streams [STREAMS TOKENS_A_SECOND SECONDS ROUNDS]"
         ),
     }
 }

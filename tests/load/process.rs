@@ -1,6 +1,7 @@
 //! The servers under test, as child processes that end with their handle, and what they cost.
 
 use crate::client::Target;
+use serde_json::Value;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -81,18 +82,18 @@ impl Continuo {
     }
 
     pub async fn emitters(&self) -> u64 {
-        self.target
-            .json("GET", "/api/operator/emitters?limit=1", "")
-            .await["total"]
-            .as_u64()
-            .unwrap()
+        self.list().await["total"].as_u64().unwrap()
     }
 
     pub async fn closed_reasons(&self) -> String {
+        self.list().await["closed"].to_string()
+    }
+
+    /// What an operator sees of live connections, with one row at most.
+    pub async fn list(&self) -> Value {
         self.target
             .json("GET", "/api/operator/emitters?limit=1", "")
-            .await["closed"]
-            .to_string()
+            .await
     }
 
     pub fn resident_kib(&self) -> i64 {
