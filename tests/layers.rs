@@ -165,7 +165,10 @@ fn violations(module: &str, depth: usize, source: &str) -> Vec<String> {
     }
     for (at, token) in tokens.iter().enumerate() {
         let tracked = module == "chat" && at > 1 && tokens[at - 2..at] == ["tasks", "."];
-        if ["spawn", "spawn_local", "spawn_blocking"].contains(&token.as_str()) && !tracked {
+        // Work on a file of the spool: short, and awaited by the runtime's end.
+        let of_a_file = module == "recorder" && token == "spawn_blocking";
+        let spawns = ["spawn", "spawn_local", "spawn_blocking"].contains(&token.as_str());
+        if spawns && !tracked && !of_a_file {
             wrong.push(format!("{module} spawns a task that nobody tracks"));
         }
     }
@@ -219,6 +222,7 @@ fn what_climbs_is_caught() {
         ("upstream", "use sqlx::Row as _;"),
         ("registry", "fn f(r: actix_web::HttpRequest) {}"),
         ("chat", "fn f() { tokio::spawn(async {}); }"),
+        ("recorder", "fn f() { tokio::spawn(async {}); }"),
         ("server", "use tokio::task::spawn_local;"),
         ("text", "use super::model::Role;"),
         ("newcomer", ""),
