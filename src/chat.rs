@@ -4,6 +4,7 @@
 
 mod ending;
 mod history;
+mod overlap;
 mod reading;
 mod run;
 mod twins;

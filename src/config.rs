@@ -3,6 +3,7 @@
 //! The defaults are also the schema: a key that they do not have, or a value of another type than theirs, is an error. All errors are
 //! reported at once, each with its key and where it came from.
 
+use crate::upstream::Continuation;
 use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -92,6 +93,8 @@ pub struct Upstream {
     pub silence: Duration,
     #[serde(rename = "total_seconds", deserialize_with = "seconds")]
     pub total: Duration,
+    #[serde(rename = "continue")]
+    pub continuation: Continuation,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -344,6 +347,12 @@ impl Layers {
         if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
             errors.push(format!("upstream.url: wants a URL that begins with http:// or https:// and ends with /v1 ({source})"));
         }
+        let (how, source) = text("upstream.continue");
+        if Value::from(how).try_into::<Continuation>().is_err() {
+            errors.push(format!(
+                "upstream.continue: wants \"prefill\" or \"instruct\", not {how:?} ({source})"
+            ));
+        }
         let (url, source) = text("store.url");
         if !url.is_empty()
             && !["postgres://", "postgresql://", "sqlite:"]
@@ -426,15 +435,26 @@ mod tests {
             ("CONTINUO__LIMITS__EMITTERS", "many"),
             ("CONTINUO__LIMITS__EMITTER", "5"),
             ("CONTINUO__DRAIN__GRACE_SECONDS", "-1"),
+            ("CONTINUO__UPSTREAM__CONTINUE", "Prefill"),
         ]));
-        let error = layers.finish().expect_err("three errors").to_string();
+        let error = layers.finish().expect_err("four errors").to_string();
         for part in [
             "limits.emitters: wants an integer, not a string (environment CONTINUO__LIMITS__EMITTERS)",
             "limits.emitter: there is no such key (environment CONTINUO__LIMITS__EMITTER)",
             "drain.grace_seconds: wants a number from 0",
+            "upstream.continue: wants \"prefill\" or \"instruct\", not \"Prefill\" (environment CONTINUO__UPSTREAM__CONTINUE)",
         ] {
             assert!(error.contains(part), "{part} is missing in {error}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_carried_on_by_prefill_unless_told_otherwise() {
+        let continuation = |layers: Layers| layers.finish().expect("valid").upstream.continuation;
+        assert_eq!(continuation(Layers::default()), Continuation::Prefill);
+        let mut layers = Layers::default();
+        layers.flag("test", "upstream.continue", "instruct");
+        assert_eq!(continuation(layers), Continuation::Instruct);
     }
 
     #[test]

@@ -336,6 +336,7 @@ fn upstream_options(config: &Config, demo: Option<&Demo>) -> UpstreamOptions {
         silence: upstream.silence,
         total: upstream.total,
         event_bytes: config.limits.event_bytes,
+        continuation: upstream.continuation,
     }
 }
 

@@ -4,8 +4,8 @@ use continuo::{
     demo::{self, Demo},
     model::{Role, Sampling},
     upstream::{
-        Answer, ChatRequest, Delta, Failure, PromptMessage, Step, Upstream, UpstreamError,
-        UpstreamOptions,
+        Answer, ChatRequest, Continuation, Delta, Failure, PromptMessage, Step, Upstream,
+        UpstreamError, UpstreamOptions,
     },
 };
 use serde_json::{Value, json};
@@ -50,6 +50,7 @@ impl Running {
             silence: Duration::from_mins(1),
             total: Duration::from_mins(1),
             event_bytes: 1 << 20,
+            continuation: Continuation::Prefill,
         })
     }
 
@@ -102,6 +103,7 @@ fn request(prompt: &str) -> ChatRequest {
             role: Role::User,
             content: prompt.to_owned(),
         }],
+        partial: String::new(),
         sampling: Sampling::default(),
     }
 }

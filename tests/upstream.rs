@@ -17,8 +17,8 @@ use continuo::{
     event::{Event, Transcript},
     model::{Role, Sampling, Usage},
     upstream::{
-        ChatRequest, Completion, Delta, PromptMessage, Secret, Step, Upstream, UpstreamError,
-        UpstreamOptions,
+        ChatRequest, Completion, Continuation, Delta, PromptMessage, Secret, Step, Upstream,
+        UpstreamError, UpstreamOptions,
     },
 };
 use fake_upstream::{Call, FakeUpstream};
@@ -46,6 +46,7 @@ fn production(fake: &FakeUpstream) -> UpstreamOptions {
         silence: Duration::from_mins(3),
         total: Duration::from_hours(1),
         event_bytes: 1 << 20,
+        continuation: Continuation::Prefill,
     }
 }
 
@@ -56,6 +57,7 @@ fn request() -> ChatRequest {
             role: Role::User,
             content: "Say \"hello\"\n漢".to_owned(),
         }],
+        partial: String::new(),
         sampling: Sampling {
             max_tokens: Some(7),
             ..Sampling::default()

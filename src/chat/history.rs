@@ -45,14 +45,39 @@ impl Chat {
                 .iter_mut()
                 .filter(|message| message.status == Progress::Running)
             {
-                match self.truth(user, message).await? {
-                    Truth::Running(at) => {
-                        if conversation.head_id == Some(message.id) || running.is_none() {
-                            running = Some(at);
+                let generation = message
+                    .generation_id
+                    .and_then(|id| self.registry.generation(user, id));
+                match generation {
+                    Some(generation) if !generation.log.is_closed() => {
+                        let (transcript, seq) = generation.snapshot();
+                        // Before its first event the log does not have yet what an answer that is carried on had before.
+                        if seq > 0 {
+                            show(message, transcript);
+                        }
+                        let is_head = conversation.head_id == Some(message.id);
+                        if is_head || running.is_none() {
+                            running = Some(RunningAt {
+                                id: generation.id,
+                                seq,
+                            });
                         }
                     }
-                    Truth::Elsewhere | Truth::Ended => {}
-                    Truth::InStore => look_again = true,
+                    Some(generation) => {
+                        ended_meanwhile = true;
+                        // Still not stored: the store is down, and memory is all there is.
+                        if let Some(ending) = generation.ending() {
+                            if !ending.leaves_message {
+                                show(message, generation.snapshot().0);
+                            }
+                            message.status = Progress::Ended(ending.outcome);
+                            message.problem.clone_from(&ending.problem);
+                        }
+                    }
+                    None => {
+                        ended_meanwhile = true;
+                        message.status = Progress::Ended(Outcome::Interrupted);
+                    }
                 }
             }
             if last_look || !look_again {

@@ -1,168 +1,140 @@
-//! Where a generation is read from: its log while it runs and a while after, else what is kept of it.
+//! Reading the upstream into the log: what is asked, what of the answer becomes which event, and how much of it fits.
 
-use super::{Chat, ChatError};
+use super::{Chat, ending::Stopper, overlap::Overlap};
 use crate::{
-    event::{Done, Encoded, Event, EventSegment, Transcript},
+    event::{Event, Transcript},
     generation::Generation,
-    log::{Cursor, EventLog},
-    model::{
-        ConversationId, GenerationId, GenerationRecord, LOST_POSITIONS, Message, Outcome, Progress,
-        UserId,
-    },
-    recorder::Waiting,
-    store::StoredGeneration,
+    log::{AppendError, EventLog},
+    model::{Outcome, Role, Sampling, Usage},
+    store::{PathMessage, Turn},
+    upstream::{ChatRequest, Delta, PromptMessage, Step, Upstream},
 };
-use std::sync::Arc;
+use std::time::Duration;
 
-/// A reader's cursor and what it reads from.
-#[derive(Debug)]
-pub struct Attachment {
-    pub cursor: Cursor,
-    pub conversation_id: Option<ConversationId>,
+/// The answer while it is read: on its way into the log, and what is known about it besides its text.
+pub(super) struct Reading {
+    pub model: Option<String>,
+    pub usage: Option<Usage>,
+    pub first_token: Option<Duration>,
+    /// Of the answer that is carried on.
+    before_bytes: Option<usize>,
+    overlap: Overlap,
+    has_added: bool,
 }
 
-/// What there is of a generation.
-pub(super) enum Found {
-    /// It runs here, or ended a moment ago.
-    Live(Arc<Generation>),
-    /// It has ended, and waits on disk for the store.
-    Waiting(Arc<Waiting>),
-    /// It has ended.
-    Stored(StoredGeneration),
-    /// Another node runs it.
-    Elsewhere(StoredGeneration),
-}
-
-impl Chat {
-    /// A reader of this user's generation from position `after`; `None` when there is no such generation of theirs.
-    pub async fn attach(
-        &self,
-        user: UserId,
-        id: GenerationId,
-        after: u64,
-    ) -> Result<Option<Attachment>, ChatError> {
-        let (log, conversation_id) = match self.find(user, id).await? {
-            None => return Ok(None),
-            Some(Found::Elsewhere(_)) => return Err(ChatError::Elsewhere),
-            Some(Found::Live(generation)) => (generation.log.clone(), generation.conversation_id()),
-            Some(Found::Waiting(waiting)) => {
-                let log = in_one_piece(&waiting.record, waiting.transcript());
-                (log, Some(waiting.record.conversation_id))
-            }
-            Some(Found::Stored(StoredGeneration { record, message })) => {
-                // A reader who has it all needs nothing to be read.
-                let events = if after < record.seq {
-                    self.store.events(id, 0).await?
-                } else {
-                    Vec::new()
-                };
-                let log = match recorded(&record, &events) {
-                    Some(events) => {
-                        let transcript = transcript(message);
-                        EventLog::recorded(0, events, record.seq, transcript, &done(&record))
-                    }
-                    None => in_one_piece(&record, transcript(message)),
-                };
-                (log, Some(record.conversation_id))
-            }
-        };
-        Ok(Some(Attachment {
-            cursor: log.cursor(after),
-            conversation_id,
-        }))
+impl Reading {
+    pub fn new(before: Option<&Transcript>) -> Self {
+        Self {
+            model: None,
+            usage: None,
+            first_token: None,
+            before_bytes: before.map(|before| before.text.len() + before.reasoning.len()),
+            overlap: Overlap::with(before.map_or("", |before| &before.text)),
+            has_added: false,
+        }
     }
 
-    /// `None` when there is no such generation of this user.
-    pub async fn generation(
-        &self,
-        user: UserId,
-        id: GenerationId,
-    ) -> Result<Option<GenerationRecord>, ChatError> {
-        Ok(match self.find(user, id).await? {
-            None => None,
-            Some(Found::Live(generation)) => generation.record(),
-            Some(Found::Waiting(waiting)) => Some(waiting.record.clone()),
-            Some(Found::Stored(stored) | Found::Elsewhere(stored)) => Some(stored.record),
-        })
+    /// An answer that was to be carried on and was not: its message stays what it was.
+    pub fn leaves_message(&self, outcome: Outcome) -> bool {
+        self.before_bytes.is_some() && !self.has_added && outcome != Outcome::Completed
     }
 
-    /// What the store calls running and nobody runs is ended here, so that no look ever finds a generation without a life of its own.
-    pub(super) async fn find(
-        &self,
-        user: UserId,
-        id: GenerationId,
-    ) -> Result<Option<Found>, ChatError> {
-        let mut looks = 0;
+    /// Reads the upstream into the log until it says that it is done. Dropping the future closes its socket; what is still held back
+    /// then is [let go](Self::let_go) by the caller, however the reading ended.
+    pub async fn read(
+        &mut self,
+        chat: &Chat,
+        upstream: &Upstream,
+        generation: &Generation,
+        request: &ChatRequest,
+    ) -> Result<Option<String>, Stopper> {
+        let context_bytes = request.context_bytes();
+        if context_bytes > chat.options.context_bytes {
+            return Err(Stopper::ContextTooLarge(context_bytes));
+        }
+        let mut completion = upstream.stream(request).await?;
+        let mut answer_bytes = self.before_bytes.unwrap_or(0);
         loop {
-            looks += 1;
-            if let Some(generation) = self.registry.generation(user, id) {
-                // One whose turn is still being stored, or was refused, is not there for anybody.
-                return Ok(generation
-                    .conversation_id()
-                    .map(|_| Found::Live(generation)));
+            match completion.next().await? {
+                Step::End { finish_reason } => return Ok(finish_reason),
+                Step::Deltas(deltas) => {
+                    for delta in deltas {
+                        let Some(event) = self.event_of(delta) else {
+                            continue;
+                        };
+                        let bytes = size(&event);
+                        if bytes > 0 {
+                            self.first_token
+                                .get_or_insert_with(|| generation.started.elapsed());
+                        }
+                        answer_bytes += bytes;
+                        if answer_bytes > chat.options.answer_bytes {
+                            return Err(Stopper::AnswerTooLarge);
+                        }
+                        let events = self.overlap.pass(event);
+                        self.append(&generation.log, events)?;
+                    }
+                }
             }
-            if let Some(waiting) = self.recorder.waiting(user, id) {
-                return Ok(Some(Found::Waiting(waiting)));
+        }
+    }
+
+    /// Appends what is still held back of the beginning.
+    pub fn let_go(&mut self, log: &EventLog) -> Result<(), AppendError> {
+        let events = self.overlap.let_go();
+        self.append(log, events)
+    }
+
+    fn append(&mut self, log: &EventLog, events: Vec<Event>) -> Result<(), AppendError> {
+        for event in events {
+            log.append(&event)?;
+            self.has_added |= size(&event) > 0;
+        }
+        Ok(())
+    }
+
+    fn event_of(&mut self, delta: Delta) -> Option<Event> {
+        match delta {
+            Delta::Text(text) => Some(Event::Delta { text }),
+            Delta::Reasoning(text) => Some(Event::Reasoning { text }),
+            Delta::ToolCalls(tool_calls) => Some(Event::ToolCalls { tool_calls }),
+            // Some servers count on every chunk; readers need a figure once it changes.
+            Delta::Usage(usage) => {
+                (self.usage.replace(usage) != Some(usage)).then_some(Event::Usage(usage))
             }
-            let Some(stored) = self.store.generation(user, id).await? else {
-                return Ok(None);
-            };
-            if stored.record.status != Progress::Running {
-                return Ok(Some(Found::Stored(stored)));
+            Delta::Model(model) => {
+                self.model = Some(model);
+                None
             }
-            // It may have begun since the first look.
-            if self.registry.is_running(id) {
-                continue;
-            }
-            let node = self.recorder.lease().node;
-            if looks > 2 || self.store.runs_elsewhere(node, id).await? {
-                return Ok(Some(Found::Elsewhere(stored)));
-            }
-            // Or ended since: then this changes nothing, and the next look sees how. One of a node whose lease has just run out is left to
-            // the sweep, which takes that lease.
-            self.recorder.recover_one(id).await?;
         }
     }
 }
 
-/// The events one by one, as far as any reader may have read them; `None` when some are gone.
-fn recorded(record: &GenerationRecord, segments: &[EventSegment]) -> Option<Vec<Encoded>> {
-    let mut events = Vec::new();
-    for segment in segments {
-        if segment.first_seq != events.len() as u64 + 1 {
-            return None;
-        }
-        events.extend(segment.events()?);
+/// What is asked of `model`: the path, and the answer so far where it is carried on.
+pub(super) fn request(model: String, turn: &Turn, sampling: Sampling) -> ChatRequest {
+    let system = turn.system.clone().map(|content| PromptMessage {
+        role: Role::System,
+        content,
+    });
+    let path = turn
+        .path
+        .iter()
+        .cloned()
+        .map(|PathMessage { role, content }| PromptMessage { role, content });
+    let before = turn.before.as_ref();
+    ChatRequest {
+        model,
+        messages: system.into_iter().chain(path).collect(),
+        partial: before.map_or_else(String::new, |before| before.text.clone()),
+        sampling,
     }
-    let last = events.len() as u64;
-    let is_whole = last > 0 && [last + 1, last + LOST_POSITIONS].contains(&record.seq);
-    is_whole.then_some(events)
 }
 
-/// All text in one piece, and the end.
-fn in_one_piece(record: &GenerationRecord, transcript: Transcript) -> Arc<EventLog> {
-    EventLog::ended(record.seq, transcript, &done(record))
-}
-
-fn done(record: &GenerationRecord) -> Event {
-    let outcome = match record.status {
-        Progress::Ended(outcome) => outcome,
-        Progress::Running => Outcome::Interrupted,
-    };
-    Event::Done(Box::new(Done {
-        outcome,
-        finish_reason: record.finish_reason.clone(),
-        usage: record.usage,
-        timings: record.timings,
-        stored: true,
-        problem: record.problem.clone(),
-    }))
-}
-
-fn transcript(message: Message) -> Transcript {
-    Transcript {
-        text: message.content,
-        reasoning: message.reasoning.unwrap_or_default(),
-        tool_calls: message.tool_calls.unwrap_or_default(),
+/// Bytes that an event adds to the answer: its text, or the JSON of its tool calls.
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Delta { text } | Event::Reasoning { text } => text.len(),
+        Event::ToolCalls { .. } => event.encode().data.len(),
+        _ => 0,
     }
 }

@@ -1,17 +1,18 @@
-//! The task that reads one answer: stores its turn, reads the upstream into the log, stores the end, and only then tells it.
+//! The task that reads one answer: stores its turn, has the upstream read into the log, stores the end, and only then tells it.
 
 use super::{
     Chat, Start, StartError, Started,
     ending::{Stopper, outcome_of, problem_of, report},
+    reading::{self, Reading},
 };
 use crate::{
     event::{self, Done, Event},
     generation::Generation,
-    model::{Ending, Outcome, Problem, Role, Timings, Usage},
-    recorder::Kept,
+    model::{Ending, Outcome, Problem, Timings},
     registry::Slot,
-    store::{Effect, PathMessage, Turn},
-    upstream::{ChatRequest, Delta, PromptMessage, Step, Upstream},
+    store::{Effect, StoreError, Turn},
+    text::with_causes,
+    upstream::Upstream,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -54,36 +55,45 @@ pub(super) async fn run(
     generation.belongs_to(turn.conversation_id);
     reply.send(Ok(started));
 
+    let before = turn.before.as_ref();
     let first = |model| {
-        Event::Started(event::Started {
+        let started = Event::Started(event::Started {
             generation_id: generation.id,
             conversation_id: turn.conversation_id,
             message_id: generation.message_id,
             parent_id: Some(turn.parent_id),
             model,
-            base: None,
-        })
+            base: before.map(|before| before.text.chars().count() as u64),
+        });
+        match before {
+            None => generation.log.append(&started),
+            // Whoever reads one without the other assembles less than the message has.
+            Some(before) => {
+                let before = Event::Snapshot(before.clone());
+                generation.log.append_both(&started, &before)
+            }
+        }
     };
-    let mut tally = Tally::default();
-    let end = tokio::select! {
+    let mut reading = Reading::new(before);
+    let mut end = tokio::select! {
         biased;
         () = generation.cancelled() => Err(Stopper::Asked),
         end = async {
             let model = model(&chat, &upstream, turn.model.clone()).await;
-            generation.log.append(&first(Some(model.clone())))?;
-            let request = ChatRequest {
-                model: tally.model.insert(model).clone(),
-                messages: prompt(turn.system.clone(), &turn.path),
-                sampling: start.sampling,
-            };
-            read(&chat, &upstream, &generation, &request, &mut tally).await
+            first(Some(model.clone()))?;
+            reading.model = Some(model.clone());
+            let request = reading::request(model, &turn, start.sampling);
+            reading.read(&chat, &upstream, &generation, &request).await
         } => end,
     };
     if generation.log.seq() == 0 {
         // Stopped before the model's name was known; a log begins with `started` all the same.
-        let _ = generation.log.append(&first(None));
+        let _ = first(None);
     }
-    finish(&chat, &generation, end, tally).await;
+    if let Err(full) = reading.let_go(&generation.log) {
+        end = end.and(Err(full.into()));
+    }
+    finish(&chat, &generation, end, reading).await;
 }
 
 enum Begun {
@@ -134,99 +144,12 @@ async fn model(chat: &Chat, upstream: &Upstream, asked: Option<String>) -> Strin
     first.unwrap_or_else(|| "default".to_owned())
 }
 
-fn prompt(system: Option<String>, path: &[PathMessage]) -> Vec<PromptMessage> {
-    let system = system.map(|content| PromptMessage {
-        role: Role::System,
-        content,
-    });
-    let path = path
-        .iter()
-        .cloned()
-        .map(|PathMessage { role, content }| PromptMessage { role, content });
-    system.into_iter().chain(path).collect()
-}
-
-/// What is known about an answer besides its text.
-#[derive(Default)]
-struct Tally {
-    model: Option<String>,
-    usage: Option<Usage>,
-    first_token: Option<Duration>,
-}
-
-/// Reads the upstream into the log until it says that it is done. Dropping the future closes its socket.
-async fn read(
-    chat: &Chat,
-    upstream: &Upstream,
-    generation: &Generation,
-    request: &ChatRequest,
-    tally: &mut Tally,
-) -> Result<Option<String>, Stopper> {
-    let context_bytes = request
-        .messages
-        .iter()
-        .map(|message| message.content.len())
-        .sum();
-    if context_bytes > chat.options.context_bytes {
-        return Err(Stopper::ContextTooLarge(context_bytes));
-    }
-    let mut completion = upstream.stream(request).await?;
-    let mut answer_bytes = 0;
-    loop {
-        match completion.next().await? {
-            Step::End { finish_reason } => return Ok(finish_reason),
-            Step::Deltas(deltas) => {
-                for event in deltas
-                    .into_iter()
-                    .filter_map(|delta| event_of(delta, tally))
-                {
-                    answer_bytes += size(&event);
-                    if answer_bytes > chat.options.answer_bytes {
-                        return Err(Stopper::AnswerTooLarge);
-                    }
-                    generation.log.append(&event)?;
-                }
-            }
-        }
-        if answer_bytes > 0 {
-            tally
-                .first_token
-                .get_or_insert_with(|| generation.started.elapsed());
-        }
-    }
-}
-
-/// Bytes that an event adds to the answer: its text, or the JSON of its tool calls.
-fn size(event: &Event) -> usize {
-    match event {
-        Event::Delta { text } | Event::Reasoning { text } => text.len(),
-        Event::ToolCalls { .. } => event.encode().data.len(),
-        _ => 0,
-    }
-}
-
-fn event_of(delta: Delta, tally: &mut Tally) -> Option<Event> {
-    match delta {
-        Delta::Text(text) => Some(Event::Delta { text }),
-        Delta::Reasoning(text) => Some(Event::Reasoning { text }),
-        Delta::ToolCalls(tool_calls) => Some(Event::ToolCalls { tool_calls }),
-        // Some servers count on every chunk; readers need a figure once it changes.
-        Delta::Usage(usage) => {
-            (tally.usage.replace(usage) != Some(usage)).then_some(Event::Usage(usage))
-        }
-        Delta::Model(model) => {
-            tally.model = Some(model);
-            None
-        }
-    }
-}
-
 /// Claims the end, stores it, and only then appends the terminal event.
 async fn finish(
     chat: &Chat,
     generation: &Generation,
     end: Result<Option<String>, Stopper>,
-    tally: Tally,
+    reading: Reading,
 ) {
     let natural = match &end {
         Ok(_) => Outcome::Completed,
@@ -241,22 +164,23 @@ async fn finish(
         instance: Some(generation.request_id.clone()),
         ..problem
     });
+    let leaves_message = reading.leaves_message(outcome);
     let (transcript, seq) = generation.snapshot();
     let ending = generation.set_ending(Ending {
         outcome,
         content: transcript.text,
         reasoning: Some(transcript.reasoning).filter(|reasoning| !reasoning.is_empty()),
         tool_calls: Some(transcript.tool_calls).filter(|calls| !calls.is_empty()),
-        model: tally.model,
+        model: reading.model,
         finish_reason,
-        usage: tally.usage,
+        usage: reading.usage,
         timings: Timings {
-            first_token_ms: tally.first_token.map(millis),
+            first_token_ms: reading.first_token.map(millis),
             total_ms: millis(generation.started.elapsed()),
         },
         problem,
         last_seq: seq + 1,
-        leaves_message: false,
+        leaves_message,
     });
     report(generation, ending);
     keep(chat, generation, ending).await;

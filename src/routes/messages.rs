@@ -1,4 +1,4 @@
-//! Asking: a new message, or another answer.
+//! Asking: a new message, another answer, or the rest of one.
 
 use super::{
     ConversationPath, RouteOptions, attach,
@@ -23,7 +23,7 @@ use actix_web::{
 use serde::Deserialize;
 use tracing_actix_web::RequestId;
 
-/// What is asked, and how to answer; regenerating has no content. Flat: a flattened part would refuse the whole body for a lone
+/// What is asked, and how to answer; regenerating and continuing have no content. Flat: a flattened part would refuse the whole body for a lone
 /// surrogate in a field that nobody reads.
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -105,6 +105,18 @@ pub(super) async fn regenerate(
     body: Json<Asked>,
 ) -> Result<HttpResponse, ApiError> {
     let ask = Ask::Regenerate {
+        message_id: *message_id,
+    };
+    asking.start(&current, ask, body).await
+}
+
+pub(super) async fn carry_on(
+    current: CurrentUser,
+    asking: Asking,
+    message_id: Path<MessageId>,
+    body: Json<Asked>,
+) -> Result<HttpResponse, ApiError> {
+    let ask = Ask::Continue {
         message_id: *message_id,
     };
     asking.start(&current, ask, body).await

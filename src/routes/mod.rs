@@ -76,6 +76,10 @@ pub fn routes(app: &mut ServiceConfig) {
         "/api/messages/{id}/regenerate",
         post().to(messages::regenerate),
     ))
+    .service(only(
+        "/api/messages/{id}/continue",
+        post().to(messages::carry_on),
+    ))
     .service(only("/api/generations/{id}", get().to(generations::read)))
     // No HEAD: it would attach.
     .service(only(

@@ -16,10 +16,12 @@ use awc::{
     },
 };
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::Value;
 use std::rc::Rc;
 use tokio::time::timeout_at;
+
+const PREFILL_REFUSED: &str =
+    " (if the model server cannot write on in an answer, set `upstream.continue` to `instruct`)";
 
 /// A worker's way to the model server. Cheap to clone; the clones share their kept-alive connections.
 ///
@@ -33,20 +35,6 @@ pub(super) struct Inner {
     client: Client,
     new_connections: NewConnections,
     pub options: UpstreamOptions,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(flatten)]
-    request: &'a ChatRequest,
-    stream: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream_options: Option<StreamOptions>,
-}
-
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
 }
 
 impl Upstream {
@@ -64,25 +52,12 @@ impl Upstream {
 
     /// Asks for a streamed answer; resolves when its head has arrived. Dropping the future closes the socket.
     pub async fn stream(&self, request: &ChatRequest) -> Result<Completion, UpstreamError> {
-        let stream_options = Some(StreamOptions {
-            include_usage: true,
-        });
-        self.post(&Body {
-            request,
-            stream: true,
-            stream_options,
-        })
-        .await
+        self.post(request, true).await
     }
 
     /// Asks for a whole answer and waits for it. Dropping the future closes the socket.
     pub async fn complete(&self, request: &ChatRequest) -> Result<Answer, UpstreamError> {
-        let body = Body {
-            request,
-            stream: false,
-            stream_options: None,
-        };
-        let mut completion = self.post(&body).await?;
+        let mut completion = self.post(request, false).await?;
         let mut deltas = Vec::new();
         loop {
             match completion.next().await? {
@@ -124,12 +99,20 @@ impl Upstream {
         models.await.map_err(|error| inner.clean(error))
     }
 
-    async fn post(&self, body: &Body<'_>) -> Result<Completion, UpstreamError> {
-        let body = serde_json::to_vec(body).map_err(|error| {
+    async fn post(&self, request: &ChatRequest, stream: bool) -> Result<Completion, UpstreamError> {
+        let continuation = self.inner.options.continuation;
+        let body = request.json(continuation, stream).map_err(|error| {
             let message = format!("cannot write the request: {error}");
             UpstreamError::new(Failure::Unreadable, message)
         })?;
-        self.send(body.into(), false).await
+        let asked = self.send(body.into(), false).await;
+        asked.map_err(|mut error| {
+            // The server's own words name a field that nobody set.
+            if request.is_prefill(continuation) && matches!(error.status, Some(400 | 422)) {
+                error.message.push_str(PREFILL_REFUSED);
+            }
+            error
+        })
     }
 
     async fn send(&self, body: Bytes, keep_payloads: bool) -> Result<Completion, UpstreamError> {

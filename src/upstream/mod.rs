@@ -10,6 +10,7 @@ mod completion;
 mod connect;
 mod deadline;
 mod failure;
+mod request;
 mod response;
 mod sse;
 mod tool_calls;
@@ -17,9 +18,9 @@ mod usage;
 
 pub use client::Upstream;
 pub use completion::Completion;
+pub use request::{ChatRequest, Continuation, GO_ON, PromptMessage};
 
-use crate::model::{Role, Sampling, ToolCallFragment, Usage};
-use serde::Serialize;
+use crate::model::{ToolCallFragment, Usage};
 use std::time::Duration;
 
 /// Where the model server is and how long it may take.
@@ -38,6 +39,7 @@ pub struct UpstreamOptions {
     pub total: Duration,
     /// The largest single event, and the largest body that is read as a whole.
     pub event_bytes: usize,
+    pub continuation: Continuation,
 }
 
 /// A string that no log, error or debug output shows.
@@ -48,21 +50,6 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str("Secret(…)")
     }
-}
-
-/// What is asked of the model.
-#[derive(Debug, Clone, Serialize)]
-pub struct ChatRequest {
-    pub model: String,
-    pub messages: Vec<PromptMessage>,
-    #[serde(flatten)]
-    pub sampling: Sampling,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct PromptMessage {
-    pub role: Role,
-    pub content: String,
 }
 
 /// What one read of the body brought.
