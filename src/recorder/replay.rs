@@ -31,7 +31,8 @@ impl Recorder {
                         );
                     }
                     // Not in step with the other nodes.
-                    sleep(pause.mul_f64(rand::rng().random_range(0.8..1.2))).await;
+                    let jitter = rand::rng().random_range(0.8..1.2);
+                    sleep(pause.mul_f64(jitter)).await;
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
             }
@@ -51,34 +52,37 @@ impl Recorder {
         if let Some((ticket, entry)) = self.spool.front().await {
             match &entry {
                 Entry::Events(segments) => self.replay_events(segments).await?,
-                Entry::End {
-                    generation_id,
-                    ending,
-                    tail,
-                } => {
-                    let ended = self
-                        .store
-                        .end_generation(*generation_id, ending, tail)
-                        .await;
-                    match ended {
-                        Ok(is_now) => tracing::info!(
-                            generation.id = %generation_id, is_now, "an answer came from disk to the database"
-                        ),
-                        Err(error @ StoreError::Failed(_)) => {
-                            self.set_aside_end(&entry, &error).await;
-                        }
-                        Err(error) => return Err(error.into()),
-                    }
-                }
+                Entry::End { .. } => self.replay_end(&entry).await?,
             }
-            self.spool.remove(ticket).await?;
-            if let Entry::End { generation_id, .. } = entry {
-                self.wait_no_more(generation_id);
+            self.set_stuck(false);
+            if let Err(error) = self.spool.remove(ticket).await {
+                // It comes once more at the next start, and changes nothing then.
+                tracing::warn!(error = with_causes(&error), "a spooled file stays");
             }
         }
         if self.spool.is_empty() {
             self.emptied.notify_waiters();
         }
+        Ok(())
+    }
+
+    async fn replay_end(&self, entry: &Entry) -> Result<(), StoreError> {
+        let Entry::End {
+            generation_id: id,
+            ending,
+            tail,
+        } = entry
+        else {
+            return Ok(());
+        };
+        match self.store.end_generation(*id, ending, tail).await {
+            Ok(is_now) => {
+                tracing::info!(generation.id = %id, is_now, "an answer came from disk to the database");
+            }
+            Err(error @ StoreError::Failed(_)) => self.set_aside_end(entry, &error).await,
+            Err(error) => return Err(error),
+        }
+        self.wait_no_more(*id);
         Ok(())
     }
 
