@@ -1,10 +1,15 @@
 //! Who is asking: API keys, login cookies and one-time links, as extractors; and the wall against cross-site requests.
 //!
 //! A handler that takes [`CurrentUser`] is authenticated and shows it in its signature; one that takes [`Operator`] is for operators.
-//! Secrets are 256 random bits, shown once, and stored as SHA-256.
+//! Secrets are 256 random bits, shown once, and stored as SHA-256. The store is asked each time; while it does not answer, whom it
+//! vouched for before is believed.
+
+mod known;
+
+pub use known::Known;
 
 use crate::{
-    model::{User, UserId, now},
+    model::{LoginId, User, UserId, now},
     problem::ApiError,
     store::{Credential, SecretHash, Store, StoreError},
 };
@@ -20,6 +25,7 @@ use actix_web::{
     middleware::Next,
     web::Data,
 };
+use known::Proof;
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -33,9 +39,13 @@ use std::{
 /// How long a one-time login link is good for.
 pub const LINK_LIFETIME: Duration = Duration::from_mins(15);
 
+/// How long the store may take to tell who somebody is whom it vouched for before.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What the extractors need.
 pub struct Auth {
     pub store: Arc<dyn Store>,
+    pub known: Known,
     /// Carries the port: two servers on one host do not overwrite each other's cookie.
     pub cookie_name: String,
     pub login_lifetime: Duration,
@@ -90,11 +100,23 @@ impl Auth {
             },
         };
         let secret = new_secret("");
-        let expires = now() + self.login_lifetime;
-        self.store
-            .add_login(user.id, key, hash_of(&secret), expires)
-            .await?;
+        let (hash, expires) = (hash_of(&secret), now() + self.login_lifetime);
+        let login = self.store.add_login(user.id, key, hash, expires).await?;
+        let current = CurrentUser {
+            user: user.clone(),
+            credential: Credential::Login(login),
+        };
+        self.known
+            .remember(Proof::Login(hash), &current, now(), Some(expires));
         Ok(Some((user, self.cookie(secret, self.login_lifetime))))
+    }
+
+    /// Ends a login; it is not believed any more even when the store cannot be told, which is an error.
+    pub async fn log_out(&self, login: LoginId) -> Result<(), StoreError> {
+        let ended = self.store.end_login(login).await;
+        // After the store's answer: until then it may vouch for them once more.
+        self.known.forget_credential(Credential::Login(login));
+        ended
     }
 
     /// The cookie that takes the login's away.
@@ -114,30 +136,47 @@ impl Auth {
     }
 
     async fn user(&self, request: &HttpRequest) -> Result<Option<CurrentUser>, StoreError> {
-        if let Some(value) = request.headers().get(header::AUTHORIZATION) {
-            // A key that is wrong is not made up for by a cookie that is right.
-            let key = value.to_str().ok().and_then(|value| value.split_once(' '));
-            let Some((_, key)) = key.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            else {
-                return Ok(None);
-            };
-            let found = self.store.user_by_key(hash_of(key.trim())).await?;
-            return Ok(found.map(|(user, key)| CurrentUser {
-                user,
-                credential: Credential::Key(key),
-            }));
-        }
-        let Some(cookie) = request.cookie(&self.cookie_name) else {
+        let Some(proof) = self.proof(request) else {
             return Ok(None);
         };
-        let found = self
-            .store
-            .user_by_login(hash_of(cookie.value()), now())
-            .await?;
-        Ok(found.map(|(user, login)| CurrentUser {
-            user,
-            credential: Credential::Login(login),
-        }))
+        let Some(known) = self.known.current(proof, now()) else {
+            return self.ask(proof).await;
+        };
+        match tokio::time::timeout(PATIENCE, self.ask(proof)).await {
+            Ok(Err(StoreError::Unavailable(_))) | Err(_) => Ok(Some(known)),
+            Ok(answer) => answer,
+        }
+    }
+
+    fn proof(&self, request: &HttpRequest) -> Option<Proof> {
+        if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+            // A key that is wrong is not made up for by a cookie that is right.
+            let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+            let bearer = scheme.eq_ignore_ascii_case("bearer");
+            return bearer.then(|| Proof::Key(hash_of(key.trim())));
+        }
+        let cookie = request.cookie(&self.cookie_name)?;
+        Some(Proof::Login(hash_of(cookie.value())))
+    }
+
+    /// The store's answer, which is remembered.
+    async fn ask(&self, proof: Proof) -> Result<Option<CurrentUser>, StoreError> {
+        let found = match proof {
+            Proof::Key(hash) => {
+                let found = self.store.user_by_key(hash).await?;
+                found.map(|(user, key)| (user, Credential::Key(key)))
+            }
+            Proof::Login(hash) => {
+                let found = self.store.user_by_login(hash, now()).await?;
+                found.map(|(user, login)| (user, Credential::Login(login)))
+            }
+        };
+        let current = found.map(|(user, credential)| CurrentUser { user, credential });
+        match &current {
+            Some(current) => self.known.remember(proof, current, now(), None),
+            None => self.known.forget(proof),
+        }
+        Ok(current)
     }
 
     /// A `Host` that this server answers to. Bound to loopback, only loopback's own names: a foreign name that resolves to this

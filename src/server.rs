@@ -1,7 +1,7 @@
 //! Builds the program from its options, runs it, and ends it in order.
 
 use crate::{
-    auth::{self, Auth, login_link},
+    auth::{self, Auth, Known, login_link},
     chat::{Chat, ChatOptions},
     config::Config,
     data_dir::{DataDir, LockedDataDir},
@@ -157,6 +157,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     let chat = Chat::new(chat_options, registry, store.clone(), recorder);
     let auth_data = Data::new(Auth {
         store,
+        known: Known::default(),
         cookie_name: format!("continuo_{}", address.port()),
         login_lifetime: config.auth.login,
         allowed_hosts: config.server.allowed_hosts.clone(),

@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_huge_file_is_not_read_into_memory() {
+    async fn a_huge_file_is_set_aside() {
         let (directory, spool) = spool_of(&["a", "b"]).await;
         drop(spool);
         let huge = File::options().write(true).open(file(&directory, 1));

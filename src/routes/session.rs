@@ -71,7 +71,7 @@ pub(super) async fn log_out(
             "the request came with an API key; `continuo key revoke` ends one",
         ));
     };
-    auth.store.end_login(login).await?;
+    auth.log_out(login).await?;
     chat.registry.kill_emitters_of(current.credential);
     Ok(HttpResponse::NoContent().cookie(auth.no_cookie()).finish())
 }

@@ -14,7 +14,7 @@ mod emitters;
 mod idempotency;
 mod leaving;
 mod lists;
-mod outage;
+mod outage_auth;
 mod postgres;
 mod recording;
 mod resume;
