@@ -41,8 +41,8 @@ impl Running {
         }
     }
 
-    fn upstream(&self) -> Upstream {
-        Upstream::new(&UpstreamOptions {
+    fn options(&self) -> UpstreamOptions {
+        UpstreamOptions {
             base_url: self.base_url.clone(),
             api_key: None,
             connect: Duration::from_secs(20),
@@ -51,7 +51,11 @@ impl Running {
             total: Duration::from_mins(1),
             event_bytes: 1 << 20,
             continuation: Continuation::Prefill,
-        })
+        }
+    }
+
+    fn upstream(&self) -> Upstream {
+        Upstream::new(&self.options())
     }
 
     async fn stream(&self, prompt: &str) -> Result<Answer, (UpstreamError, Vec<Delta>)> {
@@ -285,6 +289,37 @@ async fn limits_and_stops_end_an_answer() {
         "{answer:?}"
     );
     assert_eq!(answer.finish_reason.as_deref(), Some("stop"));
+}
+
+#[actix_web::test]
+async fn it_goes_on_where_the_text_of_its_answer_ends() {
+    let demo = Running::start();
+    for prompt in ["What is a river?", "cut", "fail", "think", "long", "help"] {
+        let begun = match demo.stream(prompt).await {
+            Ok(answer) => answer.deltas,
+            Err((_, deltas)) => deltas,
+        };
+        // In the middle of a word, too.
+        let partial: String = text(&begun).chars().take(45).collect();
+        let mut wholes = HashSet::new();
+        for continuation in [Continuation::Prefill, Continuation::Instruct] {
+            let carried_on = ChatRequest {
+                partial: partial.clone(),
+                ..request(prompt)
+            };
+            let options = UpstreamOptions {
+                continuation,
+                ..demo.options()
+            };
+            let rest = Upstream::new(&options).complete(&carried_on).await.unwrap();
+            assert_eq!(rest.finish_reason.as_deref(), Some("stop"));
+            assert_eq!(reasoning(&rest.deltas), "");
+            let whole = format!("{partial}{}", text(&rest.deltas));
+            assert!(whole.starts_with(&text(&begun)), "{prompt}: {whole}");
+            wholes.insert(whole);
+        }
+        assert_eq!(wholes.len(), 1, "{prompt}");
+    }
 }
 
 #[actix_web::test]

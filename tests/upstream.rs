@@ -4,6 +4,8 @@
 mod answers;
 #[path = "upstream/connections.rs"]
 mod connections;
+#[path = "upstream/continuing.rs"]
+mod continuing;
 #[path = "upstream/deadlines.rs"]
 mod deadlines;
 #[path = "support/fake_upstream.rs"]

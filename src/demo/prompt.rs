@@ -1,12 +1,15 @@
 //! What a request asks of the demo model.
 
+use crate::upstream::GO_ON;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// A valid request.
 pub(super) struct Prompt {
-    /// The last user message.
+    /// The last user message, the one that asks to go on aside.
     pub text: String,
+    /// The answer so far, which is to be carried on.
+    pub partial: String,
     pub behaviour: Behaviour,
     pub stream: bool,
     pub include_usage: bool,
@@ -88,11 +91,22 @@ impl Prompt {
             return Err(fault("a message has a role that is not known", "messages"));
         }
         let texts: Vec<String> = messages.iter().map(text_of).collect();
-        let last = messages.iter().rposition(|message| message.role == "user");
-        let text = last.map(|at| texts[at].clone()).unwrap_or_default();
+        let said: Vec<(&str, &str)> = messages
+            .iter()
+            .zip(&texts)
+            .map(|(message, text)| (&*message.role, &**text))
+            .collect();
+        let (said, partial) = match said.as_slice() {
+            [said @ .., ("assistant", partial)]
+            | [said @ .., ("assistant", partial), ("user", GO_ON)] => (said, *partial),
+            said => (said, ""),
+        };
+        let last = said.iter().rfind(|(role, _)| *role == "user");
+        let text = last.map_or("", |(_, text)| text).to_owned();
         Ok(Self {
             behaviour: behaviour(&text),
             text,
+            partial: partial.to_owned(),
             stream: request.stream.unwrap_or(false),
             include_usage: request
                 .stream_options
@@ -200,5 +214,24 @@ mod tests {
                 {"role": "assistant", "content": "cut"}, {"role": "user", "content": [{"type": "text", "text": "fail"}]}]}"#,
         );
         assert_eq!(prompt.unwrap().behaviour, Behaviour::Fail);
+    }
+
+    #[test]
+    fn an_answer_at_the_end_or_before_the_wish_to_go_on_is_the_beginning_of_this_one() {
+        let read = |tail: serde_json::Value| {
+            let mut messages = vec![
+                serde_json::json!({"role": "user", "content": "slow"}),
+                serde_json::json!({"role": "assistant", "content": "One"}),
+            ];
+            messages.extend(tail.as_array().unwrap().iter().cloned());
+            let body = serde_json::json!({"model": "m", "messages": messages}).to_string();
+            let prompt = Prompt::read(body.as_bytes()).unwrap();
+            (prompt.text, prompt.partial)
+        };
+        let strings = |text: &str, partial: &str| (text.to_owned(), partial.to_owned());
+        let user = |text: &str| serde_json::json!([{"role": "user", "content": text}]);
+        assert_eq!(read(serde_json::json!([])), strings("slow", "One"));
+        assert_eq!(read(user(GO_ON)), strings("slow", "One"));
+        assert_eq!(read(user("cut")), strings("cut", ""));
     }
 }

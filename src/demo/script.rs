@@ -63,13 +63,16 @@ enum Frame {
 impl Script {
     /// `turn` counts the answers so far.
     pub fn new(prompt: &Prompt, turn: usize, pause: Duration) -> Self {
+        // What goes wrong went wrong before an answer that is carried on, and it was thought about then.
+        let is_carried_on = !prompt.partial.is_empty();
         let mishap = match prompt.behaviour {
+            _ if is_carried_on => None,
             Behaviour::Fail => Some(Mishap::Error),
             Behaviour::Cut => Some(Mishap::Cut),
             Behaviour::Silent => Some(Mishap::Silence),
             _ => None,
         };
-        let mut text = answer(prompt, turn);
+        let mut text = rest(prompt, turn);
         let stop = prompt.stop.iter().filter(|stop| !stop.is_empty());
         if let Some(end) = stop.filter_map(|stop| text.find(stop)).min() {
             text.truncate(end);
@@ -84,7 +87,9 @@ impl Script {
             tokens.truncate(BEFORE_FAILURE);
         }
         let reasoning = match prompt.behaviour {
-            Behaviour::Think => self::tokens(&REASONING.replace(PROMPT, &echo(&prompt.text))),
+            Behaviour::Think if !is_carried_on => {
+                self::tokens(&REASONING.replace(PROMPT, &echo(&prompt.text)))
+            }
             _ => Vec::new(),
         };
         Self {
@@ -198,6 +203,14 @@ impl Script {
 
 fn event(data: &Value) -> Bytes {
     format!("data: {data}\n\n").into()
+}
+
+/// The answer from where its partial text ends: of the answers to this prompt the one that begins so; when none does, another one.
+fn rest(prompt: &Prompt, turn: usize) -> String {
+    let answers = (turn..turn + ANSWERS.len()).map(|turn| answer(prompt, turn));
+    let rest = |answer: String| answer.strip_prefix(&*prompt.partial).map(str::to_owned);
+    let mut rests = answers.filter_map(rest);
+    rests.next().unwrap_or_else(|| answer(prompt, turn))
 }
 
 fn answer(prompt: &Prompt, turn: usize) -> String {
