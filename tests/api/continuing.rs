@@ -1,9 +1,15 @@
 //! An answer that was cut short goes on in the same message, and whoever reads it assembles exactly what is stored.
 
 use crate::support::{
+    PATIENCE,
     app::{Account, TestApp, Turn, problem, send, spawn_app, spawn_app_with},
     events::{Events, Reader},
     fake_upstream::Call,
+};
+use continuo::{
+    chat::interruption,
+    model::{Ending, GenerationId, MessageId, NodeId, Outcome, Timings},
+    store::{NewTurn, Parent, TurnOf},
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -177,18 +183,57 @@ async fn its_log_begins_with_what_was_there_and_every_position_resumes_exactly()
     app.end().await;
 }
 
+/// An answer of which this much was stored when its process was killed; nobody knows of which model.
+async fn lost_with_its_process(app: &TestApp, text: &str) -> Turn {
+    let store = &app.chat.store;
+    let conversation = app.owner.conversation().await;
+    let owner = app.owner.get_json("/api/session").await["user"]["id"].clone();
+    let owner = owner.as_str().expect("an id").parse().expect("an id");
+    let lease = store.take_lease(NodeId::new(), PATIENCE).await;
+    let new = NewTurn {
+        generation_id: GenerationId::new(),
+        message_id: MessageId::new(),
+        lease: lease.expect("a lease"),
+        model: None,
+        of: TurnOf::Prompt {
+            conversation_id: conversation.parse().expect("an id"),
+            user_message_id: MessageId::new(),
+            parent: Parent::Head,
+            content: "hello".to_owned(),
+        },
+    };
+    let begun = store.begin_turn(owner, &new, None).await;
+    assert!(matches!(begun, Ok(Ok(_))), "{begun:?}");
+    let ending = Ending {
+        outcome: Outcome::Interrupted,
+        content: text.to_owned(),
+        reasoning: None,
+        tool_calls: None,
+        model: None,
+        finish_reason: None,
+        usage: None,
+        timings: Timings {
+            first_token_ms: None,
+            total_ms: 1,
+        },
+        problem: Some(interruption()),
+        last_seq: 1_000_002,
+        leaves_message: false,
+    };
+    let ended = store.end_generation(new.generation_id, &ending, &[]).await;
+    assert!(ended.expect("stored"));
+    Turn {
+        generation: new.generation_id.to_string(),
+        message: new.message_id.to_string(),
+        conversation,
+    }
+}
+
 #[tokio::test]
 async fn before_its_first_event_the_history_shows_what_was_there() {
     let app = spawn_app().await;
-    let conversation = &app.owner.conversation().await;
-    let body = json!({"content": "hello", "model": "m"});
-    let response = send(app.owner.say(conversation, &body)).await;
-    let turn = Turn::started(conversation, response).await;
-    let mut call = app.upstream.next_call().await;
-    call.head_sse().await;
-    call.send("Hel").await;
-    call.cut().await;
-    app.owner.read_all(&turn).await;
+    let turn = lost_with_its_process(&app, "Hel").await;
+    let conversation = &turn.conversation;
     let before = app.owner.message(&turn).await;
     // The model's name is looked up first; while that takes its time, the log is empty.
     app.upstream.set_models(None);
