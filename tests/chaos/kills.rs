@@ -4,9 +4,9 @@ use crate::{
     command,
     support::{
         app::{Account, Turn},
-        database::with_database,
         events::{Events, Reader},
         fake_upstream::{Call, FakeUpstream},
+        postgres_server::{Halt, PostgresServer},
         process::Running,
     },
 };
@@ -19,7 +19,6 @@ use std::{
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::interval};
 
-const KILLS: usize = 20;
 const ANSWERS: usize = 3;
 /// Between two pieces of an answer.
 const PACE: Duration = Duration::from_millis(5);
@@ -103,29 +102,51 @@ struct Lost {
     time: Duration,
 }
 
-/// Kills a server so many times while answers stream, each time after so many events of one of them, on the same data.
-async fn killed(store: Option<&str>) {
+/// Where answers are kept, and whether that is away when the server is killed.
+enum Kept<'a> {
+    Sqlite,
+    Postgres(&'a PostgresServer),
+    PostgresThatStops(&'a mut PostgresServer),
+}
+
+/// Kills a server so many times while answers stream, each time after so many events of theirs, on the same data.
+async fn killed(kills: usize, mut kept: Kept<'_>) {
     let data = tempfile::tempdir().expect("a directory");
     let upstream = FakeUpstream::start().await;
-    let options: Vec<_> = store.map(|url| ("store.url", url)).into_iter().collect();
+    let url = match &kept {
+        Kept::Sqlite => String::new(),
+        Kept::Postgres(postgres) => postgres.url(),
+        Kept::PostgresThatStops(postgres) => postgres.url(),
+    };
+    let options = [("store.url", url.as_str())];
     let seed = rand::rng().random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut losses = Vec::new();
     let mut server = start(data.path(), &upstream, &options).await;
-    for round in 0..KILLS {
+    for round in 0..kills {
         let (news, mut told) = mpsc::unbounded_channel();
         let mut answers = Vec::new();
         for _ in 0..ANSWERS {
             answers.push(Answer::begin(&server.owner, &upstream, news.clone()).await);
         }
         // The first kills come while hardly anything was said.
-        for _ in 0..random.random_range(1..=(round * 30 + 5)) {
-            told.recv().await.expect("they read");
+        let mut moment = async || {
+            for _ in 0..random.random_range(1..=(round * 1000 / kills + 5)) {
+                told.recv().await.expect("they read");
+            }
+        };
+        moment().await;
+        if let Kept::PostgresThatStops(postgres) = &mut kept {
+            postgres.stop(Halt::Immediate).await;
+            moment().await;
         }
         let killed_at = Instant::now();
         server.process.signal("KILL").await;
         assert_eq!(server.process.ended().await.code, None);
+        if let Kept::PostgresThatStops(postgres) = &mut kept {
+            postgres.start_again().await;
+        }
         server = start(data.path(), &upstream, &options).await;
         for answer in answers {
             losses.push(compare(&server.owner, answer, killed_at).await);
@@ -175,7 +196,7 @@ async fn compare(account: &Account, answer: Answer, killed_at: Instant) -> Lost 
         stored.len()
     );
 
-    let is_ahead = reader.text.len() > stored.len();
+    let is_behind = reader.text.len() < stored.len();
     let mut events = account.events(&turn, reader.position).await;
     events.read_to_end(&mut reader).await;
     assert_eq!(
@@ -183,7 +204,7 @@ async fn compare(account: &Account, answer: Answer, killed_at: Instant) -> Lost 
         (stored, "interrupted")
     );
     // One that had less goes on where it was.
-    assert!(is_ahead || reader.gaps == 0, "{reader:?}");
+    assert!(!is_behind || reader.gaps == 0, "{reader:?}");
     assert_eq!(
         reader.done.expect("the end")["problem"]["type"],
         json!("/problems/interrupted")
@@ -225,11 +246,19 @@ fn report(mut losses: Vec<Lost>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_twenty_kills_what_is_stored_is_what_readers_are_told_with_sqlite() {
-    killed(None).await;
+    killed(20, Kept::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs Postgres: CONTINUO_TEST_POSTGRES_URL, see tests/run"]
+#[ignore = "needs Postgres: its programs, see tests/run"]
 async fn after_twenty_kills_what_is_stored_is_what_readers_are_told_with_postgres() {
-    with_database(async |url| killed(Some(&url)).await).await;
+    let postgres = PostgresServer::start().await;
+    killed(20, Kept::Postgres(&postgres)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: its programs, see tests/run"]
+async fn after_kills_during_outages_what_is_stored_is_what_readers_are_told() {
+    let mut postgres = PostgresServer::start().await;
+    killed(6, Kept::PostgresThatStops(&mut postgres)).await;
 }

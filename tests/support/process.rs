@@ -129,7 +129,11 @@ impl Running {
         let origin = listening.strip_prefix("listening on ");
         let origin = origin.unwrap_or_else(|| panic!("{listening}")).to_owned();
         let link = process.line().await;
-        let key = output(data, &["key", "add", "test"]).await;
+        let mut adding = continuo(data, &["key", "add", "test"]);
+        // To the same database.
+        let own = command.as_std().get_envs();
+        adding.envs(own.filter_map(|(name, value)| Some((name, value?))));
+        let key = Process::start(&mut adding).ended().await.stdout;
         let owner = Account {
             origin: origin.clone(),
             key: key.trim().to_owned(),
