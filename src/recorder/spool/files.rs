@@ -73,9 +73,9 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<(u64, u64)>> {
         let file = file?;
         let name = file.file_name().to_string_lossy().into_owned();
         let known = file.metadata()?;
-        let number = number_of(name.strip_suffix(".new").unwrap_or(&name));
-        match number {
-            Some(_) if name.ends_with(".new") => {
+        let stem = name.strip_suffix(".new");
+        match number_of(stem.unwrap_or(&name)) {
+            Some(_) if stem.is_some() => {
                 if let Err(error) = fs::remove_file(file.path()) {
                     let error = with_causes(&error);
                     tracing::warn!(file = name, error, "an unfinished file stays in the spool");
