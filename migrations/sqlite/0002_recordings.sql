@@ -18,7 +18,7 @@ ALTER TABLE generations ADD COLUMN recovered INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE generations ADD COLUMN ended_at INTEGER;
 -- Its events are there one by one.
 ALTER TABLE generations ADD COLUMN events_kept INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX generations_with_events ON generations (ended_at) WHERE events_kept = 1;
+CREATE INDEX generations_with_events ON generations (ended_at) WHERE events_kept;
 
 CREATE TABLE generation_events (
     generation_id BLOB NOT NULL REFERENCES generations (id) ON DELETE CASCADE,

@@ -2,6 +2,7 @@
 
 use super::{
     NewTurn, Parent, PathMessage, StoreError, Turn, TurnOf, TurnRefused,
+    carry_on::carry_on,
     rows::{ConversationRow, conversation_columns},
     search,
     sql::{Time, Tx, execute, failed, on},
@@ -27,8 +28,8 @@ pub(super) async fn store_turn(
         return Ok(Err(TurnRefused::NotFound));
     };
     let answer = match &new.of {
+        TurnOf::Continue => return carry_on(tx, owner, conversation, new, at).await,
         TurnOf::Regenerate { message_id } => Some(message_id.0),
-        TurnOf::Continue => return Ok(Err(TurnRefused::Complete)),
         TurnOf::Prompt { parent, .. } => match parent {
             Parent::Head => conversation.head_id,
             Parent::Message(id) => Some(id.0),
@@ -92,7 +93,16 @@ pub(super) async fn store_turn(
         },
     )
     .await?;
-    insert_generation(tx, owner, &conversation, new, model.as_deref(), at).await?;
+    insert_generation(
+        tx,
+        owner,
+        &conversation,
+        new,
+        model.as_deref(),
+        (0, None),
+        at,
+    )
+    .await?;
     set_head(tx, &conversation, new.message_id, &title).await?;
     Ok(Ok(Turn {
         conversation_id: conversation.id(),
@@ -201,29 +211,42 @@ async fn insert_message(
     .map(|_| ())
 }
 
-async fn insert_generation(
+/// Under the node's present lease only: another would leave a generation that nobody renews. `carries_on` are the characters that its
+/// message has before, and the generation that wrote them.
+pub(super) async fn insert_generation(
     tx: &mut Tx,
     owner: UserId,
     conversation: &ConversationRow,
     new: &NewTurn,
     model: Option<&str>,
+    carries_on: (i64, Option<Uuid>),
     at: Time,
 ) -> Result<(), StoreError> {
-    const SQL: &str = "INSERT INTO generations (id, owner_id, conversation_id, message_id, node_id, status, model, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    execute!(
+    const SQL: &str = "INSERT INTO generations
+            (id, owner_id, conversation_id, message_id, node_id, epoch, status, base, continues, model, events_kept, created_at)
+        SELECT $1, $2, $3, $4, n.id, n.epoch, $5, $6, $7, $8, true, $9 FROM nodes n WHERE n.id = $10 AND n.epoch = $11";
+    let (base, continues) = carries_on;
+    let inserted = execute!(
         tx.on(),
         sqlx::query(SQL)
             .bind(new.generation_id.0)
             .bind(owner.0)
             .bind(conversation.id().0)
             .bind(new.message_id.0)
-            .bind(new.lease.node.0)
             .bind(Progress::Running.of_generation())
+            .bind(base)
+            .bind(continues)
             .bind(model)
             .bind(at)
-    )
-    .map(|_| ())
+            .bind(new.lease.node.0)
+            .bind(new.lease.epoch)
+    )?;
+    if inserted == 0 {
+        return Err(StoreError::Unavailable(
+            "the lease of this node was taken away".into(),
+        ));
+    }
+    Ok(())
 }
 
 async fn set_head(
@@ -246,7 +269,7 @@ async fn set_head(
 }
 
 /// From the root to `leaf`, without the answers that never got a word.
-async fn path(tx: &mut Tx, leaf: Uuid) -> Result<Vec<PathMessage>, StoreError> {
+pub(super) async fn path(tx: &mut Tx, leaf: Uuid) -> Result<Vec<PathMessage>, StoreError> {
     // Each parent is looked up by a subquery: for a join Postgres prefers to read a small table again for every step.
     const SQL: &str = "WITH RECURSIVE path (id, parent_id, depth) AS (
             SELECT id, parent_id, 0 FROM messages WHERE id = $1

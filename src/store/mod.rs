@@ -19,8 +19,11 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 mod accounts;
+mod append;
 mod begin;
+mod carry_on;
 mod conversations;
+mod end;
 mod open;
 mod receipts;
 mod recordings;
@@ -42,9 +45,9 @@ pub trait Store: Accounts + Conversations + Turns + Recordings + Send + Sync {
 /// Why the store did not do it. "Not there" is no error: look-ups return `Option`.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be reached or is too busy; trying again later may help.
+    /// The database cannot be reached or is too busy, or this node's lease was taken away; trying again later may help.
     #[error("the store is not available")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -299,8 +299,8 @@ mod tests {
     use crate::{
         model::{ConversationId, GenerationId, MessageId, NodeId, UserId, now},
         store::{
-            Accounts as _, Conversations as _, Effect, Lease, NewConversation, NewTurn, Parent,
-            StoreError, TurnOf, Turns as _,
+            Accounts as _, Conversations as _, Effect, NewConversation, NewTurn, Parent,
+            Recordings as _, StoreError, TurnOf, Turns as _,
         },
     };
 
@@ -334,15 +334,15 @@ mod tests {
         let store = store.expect("a fresh database");
         let owner = store.ensure_owner("owner").await.expect("stored").id;
         let conversation_id = create(&store, owner).await;
+        let lease = store
+            .take_lease(NodeId::new(), Duration::from_mins(1))
+            .await;
         // Full as a disk is: SQLITE_FULL, and SQLite ends the transaction. The limit is the connection's, so it ends with it.
         limit(&store, "PRAGMA max_page_count = 1").await;
         let new = NewTurn {
             generation_id: GenerationId::new(),
             message_id: MessageId::new(),
-            lease: Lease {
-                node: NodeId::new(),
-                epoch: 1,
-            },
+            lease: lease.expect("a lease"),
             model: None,
             of: TurnOf::Prompt {
                 conversation_id,

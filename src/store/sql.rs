@@ -122,7 +122,7 @@ impl From<sqlx::Error> for StoreError {
             _ => false,
         };
         if passes {
-            Self::Unavailable(error)
+            Self::Unavailable(Box::new(error))
         } else {
             // Only the message: the rest of a Postgres error may quote the row, and so what somebody wrote.
             Self::Failed(error.to_string().into())

@@ -3,19 +3,17 @@
 use super::{
     Effect, NewTurn, Once, Receipt, StoreError, StoredGeneration, Turn, TurnRefused, Turns,
     begin::store_turn,
+    end::{Ends, store_end},
     receipts::{self, claim},
     rows::{GenerationRow, message_columns},
-    search,
-    sql::{On, Sql, Time, Tx, execute, failed, json, on},
+    sql::{On, Sql, Time, execute, on},
 };
 use crate::{
     event::EventSegment,
-    model::{Ending, GenerationId, UserId, now},
-    text::without_nul,
+    model::{Ending, GenerationId, UserId},
 };
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 #[async_trait]
 impl Turns for Sql {
@@ -50,57 +48,9 @@ impl Turns for Sql {
         &self,
         id: GenerationId,
         ending: &Ending,
-        _tail: &[EventSegment],
+        tail: &[EventSegment],
     ) -> Result<bool, StoreError> {
-        const GENERATION: &str = "UPDATE generations SET status = $2, last_seq = $3,
-                model = COALESCE($4, model), finish_reason = $5, usage = $6, timings = $7, problem = $8
-            WHERE id = $1 AND status = 'running' RETURNING conversation_id";
-        const MESSAGE: &str = "UPDATE messages SET status = $2, content = $3, folded = $4, reasoning = $5, tool_calls = $6,
-                model = COALESCE($7, model), finish_reason = $8, usage = $9, timings = $10, problem = $11
-            WHERE id = (SELECT message_id FROM generations WHERE id = $1)";
-        let status = ending.outcome.as_str();
-        let last_seq = i64::try_from(ending.last_seq).map_err(failed)?;
-        let content = without_nul(ending.content.clone());
-        let model = ending.model.clone().map(without_nul);
-        let finish_reason = ending.finish_reason.clone().map(without_nul);
-        let usage = ending.usage.as_ref().map(json).transpose()?;
-        let timings = json(&ending.timings)?;
-        let problem = ending.problem.as_ref().map(json).transpose()?;
-        let tool_calls = ending.tool_calls.as_ref().map(json).transpose()?;
-
-        let mut tx = self.begin().await?;
-        let conversation = on!(tx.on(), c => sqlx::query_scalar::<_, Uuid>(GENERATION)
-            .bind(id.0)
-            .bind(status)
-            .bind(last_seq)
-            .bind(&model)
-            .bind(&finish_reason)
-            .bind(&usage)
-            .bind(&timings)
-            .bind(&problem)
-            .fetch_optional(c))?;
-        let Some(conversation) = conversation else {
-            tx.rollback().await?;
-            return Ok(false);
-        };
-        execute!(
-            tx.on(),
-            sqlx::query(MESSAGE)
-                .bind(id.0)
-                .bind(status)
-                .bind(&content)
-                .bind(search::folded(&content))
-                .bind(ending.reasoning.clone().map(without_nul))
-                .bind(&tool_calls)
-                .bind(&model)
-                .bind(&finish_reason)
-                .bind(&usage)
-                .bind(&timings)
-                .bind(&problem)
-        )?;
-        touch(&mut tx, conversation).await?;
-        tx.commit().await?;
-        Ok(true)
+        store_end(self, id, ending, Ends::Itself { tail }).await
     }
 
     async fn generation(
@@ -136,10 +86,4 @@ impl Turns for Sql {
         }
         Ok(())
     }
-}
-
-async fn touch(tx: &mut Tx, conversation: Uuid) -> Result<(), StoreError> {
-    const SQL: &str = "UPDATE conversations SET updated_at = $2 WHERE id = $1";
-    let at = Time(now());
-    execute!(tx.on(), sqlx::query(SQL).bind(conversation).bind(at)).map(|_| ())
 }
