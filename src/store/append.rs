@@ -26,7 +26,8 @@ pub(super) async fn append(
         FROM lease CROSS JOIN batch JOIN generations g
             ON g.id = batch.id AND g.status = 'running' AND g.node_id = lease.node_id AND g.epoch = lease.epoch
         FOR KEY SHARE OF g
-        ON CONFLICT (generation_id, first_seq) DO NOTHING";
+        ON CONFLICT (generation_id, first_seq) DO UPDATE SET last_seq = excluded.last_seq, frames = excluded.frames
+            WHERE excluded.last_seq > generation_events.last_seq";
     if segments.is_empty() {
         return Ok(());
     }
@@ -76,7 +77,8 @@ async fn append_to_sqlite(
          SELECT g.id, batch.first_seq, batch.last_seq, batch.frames FROM batch CROSS JOIN generations g
          WHERE g.id = batch.id AND g.status = 'running' AND g.node_id = ? AND g.epoch = ?
             AND EXISTS (SELECT 1 FROM nodes n WHERE n.id = g.node_id AND n.epoch = g.epoch)
-         ON CONFLICT (generation_id, first_seq) DO NOTHING",
+         ON CONFLICT (generation_id, first_seq) DO UPDATE SET last_seq = excluded.last_seq, frames = excluded.frames
+            WHERE excluded.last_seq > generation_events.last_seq",
         rows = vec!["(?, ?, ?, ?)"; segments.len()].join(", "),
     );
     // Nearly every batch has another length: such statements are not worth keeping.

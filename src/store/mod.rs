@@ -424,8 +424,8 @@ pub trait Recordings {
     /// Puts those of this node's generations that still run under the present lease, after [`take_lease`](Self::take_lease) in a
     /// process that never stopped running them.
     async fn keep_running(&self, lease: Lease, ids: &[GenerationId]) -> Result<(), StoreError>;
-    /// Adds segments of many generations, in one statement. One that is there already (same generation and first position) stays as it
-    /// is, one whose generation does not run any more, or not under this lease, is left out: the same batch may come twice.
+    /// Adds segments of many generations, in one statement. Of two with the same generation and first position the longer
+    /// one stays, one whose generation does not run any more, or not under this lease, is left out: the same batch may come twice.
     async fn append_events(
         &self,
         lease: Lease,

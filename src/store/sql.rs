@@ -109,7 +109,13 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as E;
         let passes = match &error {
-            E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => true,
+            // A server, or a proxy before it, that closes a connection in mid-word counts as a protocol error.
+            E::Io(_)
+            | E::Tls(_)
+            | E::Protocol(_)
+            | E::PoolTimedOut
+            | E::PoolClosed
+            | E::WorkerCrashed => true,
             E::Database(error) => {
                 if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
                     passes_on_postgres(error.code())

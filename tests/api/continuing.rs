@@ -7,8 +7,8 @@ use crate::support::{
     fake_upstream::Call,
 };
 use continuo::{
-    chat::interruption,
     model::{Ending, GenerationId, MessageId, NodeId, Outcome, Timings},
+    recorder::interruption,
     store::{NewTurn, Parent, TurnOf},
 };
 use reqwest::RequestBuilder;
