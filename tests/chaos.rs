@@ -4,10 +4,16 @@
 //! Tests named `soak_…` take minutes or print figures: `tests/run --soak`.
 #![allow(clippy::disallowed_methods, reason = "tests may spawn")]
 
+#[path = "chaos/churn.rs"]
+mod churn;
+#[path = "chaos/disk.rs"]
+mod disk;
 #[path = "chaos/dropped.rs"]
 mod dropped;
 #[path = "chaos/kills.rs"]
 mod kills;
+#[path = "chaos/namespace.rs"]
+mod namespace;
 #[path = "chaos/outage.rs"]
 mod outage;
 #[path = "chaos/overload.rs"]

@@ -2,6 +2,7 @@
 
 use crate::{
     Scene, emitters,
+    namespace::{enter, run},
     peers::stuck,
     support::{
         PATIENCE,
@@ -10,15 +11,13 @@ use crate::{
         raw::Raw,
     },
 };
-use std::{io::Write as _, process::Stdio};
+use std::process::Stdio;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
     time::{Duration, Instant, timeout},
 };
 
-/// Set in the process that runs a test inside a namespace.
-const INSIDE: &str = "CONTINUO_TEST_IN_NAMESPACE";
 /// Of the server, towards its peers.
 const SERVER: &str = "10.77.0.1";
 
@@ -101,57 +100,6 @@ impl Peer {
 /// Takes the line away: the peer's machine is gone, whatever it held.
 async fn cut_line(number: u8) {
     run(&format!("ip link del server{number}")).await;
-}
-
-/// In the server's namespace.
-async fn run(command: &str) {
-    let status = Command::new("sh").args(["-c", command]).status().await;
-    assert!(status.expect("a shell").success(), "{command}");
-}
-
-/// True inside a namespace. Outside, it runs this test there and answers false; where the machine has none, it says so.
-async fn enter(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        run("ip link set lo up").await;
-        return true;
-    }
-    let ways: [&[&str]; 2] = [
-        &["unshare", "--net"],
-        &["unshare", "--user", "--map-root-user", "--net"],
-    ];
-    for way in ways {
-        let enter = |command: &[&str]| {
-            let mut entered = Command::new(way[0]);
-            entered.args(&way[1..]).args(command);
-            entered.env(INSIDE, "1").kill_on_drop(true);
-            entered
-        };
-        let probe =
-            "ip link set lo up && ip link add one type veth peer name two && unshare --net true";
-        let probed = enter(&["sh", "-c", probe]).stderr(Stdio::null()).status();
-        if !probed.await.is_ok_and(|status| status.success()) {
-            continue;
-        }
-        let own = std::env::current_exe().expect("a test binary");
-        let own = own.to_str().expect("UTF-8");
-        let ran = enter(&[own, "--exact", test, "--include-ignored", "--nocapture"]).output();
-        let ran = ran.await.expect("it runs");
-        let said = String::from_utf8_lossy(&ran.stdout);
-        assert!(
-            ran.status.success() && said.contains("1 passed"),
-            "{said}\n{}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
-        println!("{said}");
-        return false;
-    }
-    // Past the test harness, which keeps to itself what a test prints that passes.
-    let line =
-        format!("SKIPPED: {test}: this machine allows no network namespaces (iproute2, unshare)\n");
-    std::io::stderr()
-        .write_all(line.as_bytes())
-        .expect("a standard error");
-    false
 }
 
 /// A server for peers in other namespaces.

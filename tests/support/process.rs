@@ -86,6 +86,15 @@ impl Process {
         assert!(sent.expect("kill is installed").success());
     }
 
+    /// Its resident memory.
+    pub fn resident_kib(&self) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        size.expect("a size")
+    }
+
     /// Waits for its end.
     pub async fn ended(mut self) -> Ended {
         let status = timeout(PATIENCE, self.child.wait()).await;
