@@ -179,7 +179,7 @@ async fn a_logout_ends_the_streams_of_that_login_and_no_others() {
 }
 
 /// Every route that needs somebody, as the table in `routes` has them.
-const ROUTES: [(&str, &str); 16] = [
+const ROUTES: [(&str, &str); 18] = [
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/conversations"),
@@ -189,6 +189,7 @@ const ROUTES: [(&str, &str); 16] = [
     ("DELETE", "/api/conversations/{id}"),
     ("POST", "/api/conversations/{id}/messages"),
     ("POST", "/api/messages/{id}/regenerate"),
+    ("POST", "/api/messages/{id}/continue"),
     ("GET", "/api/generations/{id}"),
     ("GET", "/api/generations/{id}/events"),
     ("POST", "/api/generations/{id}/stop"),
@@ -196,6 +197,7 @@ const ROUTES: [(&str, &str); 16] = [
     ("DELETE", "/api/operator/emitters/{id}"),
     ("GET", "/api/operator/generations"),
     ("POST", "/api/operator/generations/{id}/stop"),
+    ("POST", "/api/operator/drain"),
 ];
 /// Those that need nobody.
 const OPEN: [&str; 5] = [

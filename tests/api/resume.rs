@@ -4,8 +4,10 @@ use crate::support::{
     app::{Account, Turn, problem, send, spawn_app, spawn_app_with},
     events::{Events, Reader},
 };
+use continuo::model::now;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_cut_reader_resumes_exactly_and_the_stored_message_is_the_same() {
@@ -281,7 +283,7 @@ async fn reading_a_conversation_in_mid_answer_continues_exactly_from_its_seq() {
 }
 
 #[tokio::test]
-async fn a_log_that_left_memory_is_served_from_the_store() {
+async fn a_log_whose_events_are_forgotten_is_served_in_one_piece() {
     let app = spawn_app_with(&[("log.retain_seconds", "0"), ("log.retain_bytes", "0")]).await;
     let turn = app
         .owner
@@ -292,6 +294,9 @@ async fn a_log_that_left_memory_is_served_from_the_store() {
     let mut events = app.owner.events(&turn, 0).await;
     events.read_to_end(&mut live).await;
     app.nothing_in_memory().await;
+    let all = now() + Duration::from_secs(1);
+    let forgotten = app.chat.store.forget_events(all).await;
+    assert_eq!(forgotten.expect("the store writes"), 1);
     for after in [0, 1, live.position + 100] {
         let mut late = Reader::default();
         app.owner
