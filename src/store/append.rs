@@ -17,17 +17,17 @@ pub(super) async fn append(
     segments: &[EventSegment],
 ) -> Result<(), StoreError> {
     // Whoever takes the lease waits for a batch under way, and a batch that comes later sees the new epoch: what is recovered then
-    // is all there is. Locking the generations lets a conversation vanish meanwhile without failing the batch for others.
+    // is all there is. Locking the generations lets a conversation vanish meanwhile without failing the batch for others. OFFSET 0
+    // has each looked up by its id: where few rows are expected, all that run would be read for every segment.
     const POSTGRES: &str = "WITH batch (id, first_seq, last_seq, frames) AS
             (SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::text[])),
         lease (node_id, epoch) AS (SELECT id, epoch FROM nodes WHERE id = $5 AND epoch = $6 FOR SHARE)
         INSERT INTO generation_events (generation_id, first_seq, last_seq, frames)
         SELECT g.id, batch.first_seq, batch.last_seq, batch.frames
-        FROM lease CROSS JOIN batch JOIN generations g
-            ON g.id = batch.id AND g.status = 'running' AND g.node_id = lease.node_id AND g.epoch = lease.epoch
-        FOR KEY SHARE OF g
-        ON CONFLICT (generation_id, first_seq) DO UPDATE SET last_seq = excluded.last_seq, frames = excluded.frames
-            WHERE excluded.last_seq > generation_events.last_seq";
+        FROM lease CROSS JOIN batch CROSS JOIN LATERAL
+            (SELECT id, status, node_id, epoch FROM generations WHERE id = batch.id OFFSET 0 FOR KEY SHARE) g
+        WHERE g.status = 'running' AND g.node_id = lease.node_id AND g.epoch = lease.epoch
+        ON CONFLICT (generation_id, first_seq) DO NOTHING";
     if segments.is_empty() {
         return Ok(());
     }

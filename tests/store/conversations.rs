@@ -251,7 +251,7 @@ pub async fn a_conversation_is_deleted_with_its_messages_unless_it_runs(db: &Scr
     let gone = store.generation(owner, one.generation_id).await;
     assert!(gone.unwrap().is_none());
     let late = store
-        .end_generation(one.generation_id, &ending("late"))
+        .end_generation(one.generation_id, &ending("late"), &[])
         .await;
     assert!(!late.unwrap());
     let there = store.generation(owner, other.generation_id).await;

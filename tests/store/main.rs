@@ -6,10 +6,14 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod accounts;
+mod continuing;
 mod conversations;
 #[path = "../support/database.rs"]
 mod database;
+mod leases;
 mod opening;
+mod recording;
+mod recovery;
 mod sameness;
 mod scratch;
 mod searching;
@@ -75,10 +79,51 @@ on_both_engines! {
         another_answer_is_a_sibling_and_becomes_the_head,
         a_generation_ends_once_with_everything_known,
         what_postgres_refuses_is_mended,
-        only_this_nodes_left_over_generations_are_interrupted,
         a_megabyte_comes_back_whole,
         a_dropped_call_leaves_all_or_nothing,
         another_users_turns_are_not_there,
+    ],
+    continuing: [
+        an_unfinished_answer_streams_again_with_its_text,
+        what_ended_before_it_was_complete_can_be_carried_on,
+        what_cannot_be_carried_on_is_refused_and_stays,
+        of_twenty_who_carry_on_one_does,
+        carrying_on_happens_once_for_a_key,
+        the_head_moves_only_to_an_answer_that_was_the_last_word,
+        an_answer_to_which_nothing_was_added_is_as_before,
+    ],
+    leases: [
+        a_lease_is_renewed_only_in_its_own_epoch,
+        nothing_begins_under_a_lease_that_was_taken_away,
+        an_expired_lease_is_taken_once_and_fences_its_node,
+        a_lease_renewed_in_time_is_not_taken,
+        of_many_sweepers_at_once_one_recovers,
+        a_node_that_comes_back_in_time_goes_on,
+        what_runs_here_and_elsewhere_is_known,
+    ],
+    recording: [
+        events_come_back_after_any_position,
+        a_batch_may_come_twice,
+        what_does_not_run_under_this_lease_is_left_out,
+        thousands_of_segments_are_one_batch,
+        every_byte_of_an_event_comes_back,
+        a_refused_segment_keeps_its_batch_out_and_no_more,
+        a_conversation_deleted_meanwhile_fails_no_batch,
+        a_dropped_batch_is_there_whole_or_not_at_all,
+        the_end_and_its_tail_are_one,
+        the_tail_is_whole_even_where_a_batch_arrived_unnoticed,
+        a_dropped_end_leaves_all_or_nothing,
+        events_are_forgotten_once_their_time_is_over,
+        events_of_hundreds_of_generations_are_forgotten,
+    ],
+    recovery: [
+        what_was_recorded_is_left_over,
+        only_what_nobody_runs_is_recovered,
+        its_own_end_counts_after_it_was_recovered,
+        its_own_end_comes_too_late_once_the_answer_was_carried_on,
+        more_text_counts_though_its_recovery_found_none,
+        forgotten_events_do_not_come_back_with_a_late_end,
+        what_ran_before_the_migration_is_recovered,
     ],
     opening: [
         what_was_stored_is_there_after_reopening,

@@ -71,7 +71,7 @@ async fn tell(store: &dyn Store, cast: &Cast) -> Vec<String> {
             ..ending("Ärger")
         };
         if n != 1 {
-            let ended = store.end_generation(new.generation_id, &full).await;
+            let ended = store.end_generation(new.generation_id, &full, &[]).await;
             told.push(format!("{ended:?}"));
         }
         let stored = store.generation(owner, new.generation_id).await;

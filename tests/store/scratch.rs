@@ -1,10 +1,20 @@
 //! A database of a test's own, and the few words in which the tests speak.
 
 use crate::database::with_database;
-use continuo::{model::*, store::*};
+use continuo::{event::EventSegment, model::*, store::*};
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// The node that runs what a test does not say otherwise of.
+pub const NODE: NodeId = NodeId(uuid::Uuid::from_u128(7));
+/// Its lease, which every test begins with.
+pub const PRESENT: Lease = Lease {
+    node: NODE,
+    epoch: 1,
+};
+/// Longer than any test.
+pub const LONG: Duration = Duration::from_secs(3600);
 
 pub struct Scratch {
     pub store: Arc<dyn Store>,
@@ -19,6 +29,20 @@ impl Scratch {
 
     pub fn is_postgres(&self) -> bool {
         self.url.starts_with("postgres")
+    }
+
+    /// What one statement reads, behind the store's back.
+    pub async fn number(&self, sql: &'static str) -> i64 {
+        if self.is_postgres() {
+            let mut server = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql)
+                .fetch_one(&mut server)
+                .await
+                .unwrap()
+        } else {
+            let mut file = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut file).await.unwrap()
+        }
     }
 
     /// Changes the database behind the store's back.
@@ -45,6 +69,7 @@ pub async fn on_postgres(fact: impl AsyncFnOnce(&Scratch)) {
 
 async fn run(url: String, fact: impl AsyncFnOnce(&Scratch)) {
     let store = open(&url, &StoreOptions::default()).await.unwrap();
+    store.take_lease(NODE, LONG).await.unwrap();
     let db = Scratch { store, url };
     fact(&db).await;
     db.store.close().await;
@@ -89,10 +114,7 @@ pub fn turn(of: TurnOf) -> NewTurn {
     NewTurn {
         generation_id: GenerationId::new(),
         message_id: MessageId::new(),
-        lease: Lease {
-            node: NodeId::new(),
-            epoch: 1,
-        },
+        lease: PRESENT,
         model: None,
         of,
     }
@@ -203,4 +225,47 @@ pub async fn list(
         limit,
     };
     store.list_conversations(owner, &query).await.unwrap()
+}
+
+pub fn under(lease: Lease, new: NewTurn) -> NewTurn {
+    NewTurn { lease, ..new }
+}
+
+/// The end of a generation that somebody found left over.
+pub fn lost(content: &str) -> Ending {
+    Ending {
+        outcome: Outcome::Interrupted,
+        finish_reason: None,
+        problem: Some(Problem::new(503, "interrupted", "Interrupted", "try again")),
+        last_seq: LOST_POSITIONS,
+        ..ending(content)
+    }
+}
+
+/// Events whose text says where they stand.
+pub fn segment(turn: &NewTurn, first_seq: u64, last_seq: u64) -> EventSegment {
+    let line = |seq| format!("delta {{\"text\":\"{seq} \"}}\n");
+    EventSegment {
+        generation_id: turn.generation_id,
+        first_seq,
+        last_seq,
+        frames: (first_seq..=last_seq).map(line).collect(),
+    }
+}
+
+pub async fn recorded(store: &dyn Store, turn: &NewTurn) -> Vec<EventSegment> {
+    store.events(turn.generation_id, 0).await.unwrap()
+}
+
+pub async fn stored(store: &dyn Store, owner: UserId, turn: &NewTurn) -> StoredGeneration {
+    let stored = store.generation(owner, turn.generation_id).await.unwrap();
+    stored.unwrap()
+}
+
+/// More of the answer that `turn` asked for.
+pub fn continuing(earlier: &NewTurn) -> NewTurn {
+    NewTurn {
+        message_id: earlier.message_id,
+        ..turn(TurnOf::Continue)
+    }
 }

@@ -346,11 +346,12 @@ pub async fn a_generation_ends_once_with_everything_known(db: &Scratch) {
         },
         problem: Some(problem.clone()),
         last_seq: 40 + n,
+        leaves_message: false,
     };
     let ends = (0..20).map(|n| async move { (n, full(n)) });
     let ends = ends.map(|made| async {
         let (n, ending) = made.await;
-        let ended = store.end_generation(new.generation_id, &ending).await;
+        let ended = store.end_generation(new.generation_id, &ending, &[]).await;
         ended.unwrap().then_some((n, ending))
     });
     let mut ended: Vec<_> = join_all(ends).await.into_iter().flatten().collect();
@@ -393,7 +394,7 @@ pub async fn a_generation_ends_once_with_everything_known(db: &Scratch) {
     assert_eq!(stored.record.model.as_deref(), Some("asked"));
     assert_eq!(stored.message.model.as_deref(), Some("asked"));
     let unknown = store
-        .end_generation(GenerationId::new(), &ending("x"))
+        .end_generation(GenerationId::new(), &ending("x"), &[])
         .await;
     assert!(!unknown.unwrap());
 }
@@ -414,7 +415,8 @@ pub async fn what_postgres_refuses_is_mended(db: &Scratch) {
         problem: Some(Problem::new(502, "upstream", "t", "nul: \0.")),
         ..ending("")
     };
-    assert!(store.end_generation(new.generation_id, &bad).await.unwrap());
+    let ended = store.end_generation(new.generation_id, &bad, &[]).await;
+    assert!(ended.unwrap());
     let stored = store.generation(owner, new.generation_id).await;
     let message = stored.unwrap().unwrap().message;
     assert_eq!(message.content, "a\u{fffd}b");
@@ -434,73 +436,8 @@ pub async fn what_postgres_refuses_is_mended(db: &Scratch) {
         .begin_turn(owner, &next, Some((&once("k", 1), &kept)))
         .await;
     assert!(matches!(begun, Ok(Ok(Effect::Done(_)))));
-    let problem = Problem::new(500, "interrupted", "t", "nul: \0.");
-    let left = store.interrupt_left_over(next.node, &problem).await;
-    assert_eq!(left.unwrap(), [next.generation_id]);
-}
-
-pub async fn only_this_nodes_left_over_generations_are_interrupted(db: &Scratch) {
-    let store = &*db.store;
-    let owner = user(store, "ann").await;
-    let node = NodeId::new();
-    let id = conversation(store, owner, "t").await;
-    let mut mine = Vec::new();
-    for parent in [Parent::Head, Parent::Root] {
-        let new = NewTurn {
-            node,
-            ..prompt(id, parent, "q")
-        };
-        begin(store, owner, &new).await;
-        mine.push(new);
-    }
-    let ended = NewTurn {
-        node,
-        ..prompt(id, Parent::Root, "q")
-    };
-    begin(store, owner, &ended).await;
-    end(store, &ended, "whole").await;
-    let others = prompt(id, Parent::Root, "q");
-    begin(store, owner, &others).await;
-    let before = read(store, owner, id).await;
-    later().await;
-
-    let problem = Problem::new(503, "interrupted", "Interrupted", "the server stopped");
-    let mut interrupted = store.interrupt_left_over(node, &problem).await.unwrap();
-    interrupted.sort();
-    let mut expected: Vec<_> = mine.iter().map(|new| new.generation_id).collect();
-    expected.sort();
-    assert_eq!(interrupted, expected);
-    for new in &mine {
-        let stored = store.generation(owner, new.generation_id).await;
-        let StoredGeneration { record, message } = stored.unwrap().unwrap();
-        assert_eq!(record.status, Progress::Ended(Outcome::Interrupted));
-        assert_eq!(record.seq, 1_000_000);
-        assert_eq!(record.problem.as_ref(), Some(&problem));
-        assert_eq!(message.status, Progress::Ended(Outcome::Interrupted));
-        assert_eq!(message.problem.as_ref(), Some(&problem));
-        let late = store
-            .end_generation(new.generation_id, &ending("late"))
-            .await;
-        assert!(!late.unwrap());
-    }
-    let status = async |new: &NewTurn| {
-        let stored = store.generation(owner, new.generation_id).await;
-        let stored = stored.unwrap().unwrap();
-        assert_eq!(stored.record.status, stored.message.status);
-        stored.record.status
-    };
-    assert_eq!(status(&ended).await, Progress::Ended(Outcome::Completed));
-    assert_eq!(status(&others).await, Progress::Running);
-    assert!(read(store, owner, id).await.updated_at > before.updated_at);
-    let again = store.interrupt_left_over(node, &problem).await.unwrap();
-    assert!(again.is_empty());
-    // An interrupted answer is finished: one may go on below it.
-    begin(
-        store,
-        owner,
-        &prompt(id, Parent::Message(mine[0].message_id), "q"),
-    )
-    .await;
+    let recovered = store.recover(NODE, next.generation_id, &bad).await;
+    assert!(recovered.unwrap());
 }
 
 pub async fn a_megabyte_comes_back_whole(db: &Scratch) {
@@ -563,7 +500,7 @@ pub async fn a_dropped_call_leaves_all_or_nothing(db: &Scratch) {
 }
 
 /// Polls at most so many times, then drops. True when it was done by then.
-async fn polled(call: impl Future, polls: usize) -> bool {
+pub async fn polled(call: impl Future, polls: usize) -> bool {
     let mut call = pin!(call);
     let mut left = polls;
     poll_fn(|context| {
