@@ -13,6 +13,7 @@ fn requests_about(account: &Account, turn: &Turn) -> Vec<(&'static str, RequestB
     let generation = format!("/api/generations/{}", turn.generation);
     let events = || account.get(&turn.events());
     let regenerate = format!("/api/messages/{}/regenerate", turn.message);
+    let carry_on = format!("/api/messages/{}/continue", turn.message);
     let change = account.request(Method::PATCH, &conversation);
     vec![
         ("read", account.get(&conversation)),
@@ -29,6 +30,7 @@ fn requests_about(account: &Account, turn: &Turn) -> Vec<(&'static str, RequestB
                 .header("accept", "text/event-stream"),
         ),
         ("regenerate", account.post(&regenerate)),
+        ("continue", account.post(&carry_on)),
         ("generation", account.get(&generation)),
         ("stream", events().header("accept", "text/event-stream")),
         ("poll", events().header("accept", "application/json")),

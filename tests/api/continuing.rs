@@ -3,6 +3,7 @@
 use crate::support::{
     PATIENCE,
     app::{Account, TestApp, Turn, problem, send, spawn_app, spawn_app_with},
+    database::with_database,
     events::{Events, Reader},
     fake_upstream::Call,
 };
@@ -60,7 +61,10 @@ fn distinct(characters: usize) -> String {
 
 #[tokio::test]
 async fn however_it_was_cut_short_an_answer_goes_on_in_its_message() {
-    let app = spawn_app().await;
+    goes_on_in_its_message(spawn_app().await).await;
+}
+
+async fn goes_on_in_its_message(app: TestApp) {
     for how in ["stopped", "truncated", "failed", "completed"] {
         println!("{how}");
         let (turn, mut call, events) = begun(&app, "Hel漢").await;
@@ -320,7 +324,10 @@ async fn what_is_held_back_is_kept_however_the_answer_ends() {
 
 #[tokio::test]
 async fn when_the_upstream_refuses_the_message_stays_what_it_was() {
-    let app = spawn_app_with(&[("log.retain_bytes", "0")]).await;
+    stays_what_it_was(spawn_app_with(&[("log.retain_bytes", "0")]).await).await;
+}
+
+async fn stays_what_it_was(app: TestApp) {
     let turn = stopped(&app, &distinct(40)).await;
     let before = app.owner.message(&turn).await;
     for (how, kind) in [
@@ -368,6 +375,20 @@ async fn when_the_upstream_refuses_the_message_stays_what_it_was() {
         );
     }
     app.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: CONTINUO_TEST_POSTGRES_URL, see tests/run"]
+async fn on_postgres_it_goes_on_and_stays_what_it_was_in_the_same_ways() {
+    with_database(async |url| {
+        goes_on_in_its_message(spawn_app_with(&[("store.url", &url)]).await).await;
+    })
+    .await;
+    with_database(async |url| {
+        let options = [("store.url", url.as_str()), ("log.retain_bytes", "0")];
+        stays_what_it_was(spawn_app_with(&options).await).await;
+    })
+    .await;
 }
 
 #[tokio::test]
