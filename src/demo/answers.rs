@@ -22,7 +22,8 @@ Send one of these words, alone, and I behave like that:
 | `error 429` | refused at once, with any status from 400 to 599 |
 | `help` | this list |
 
-In a longer message, begin with `demo:` and the word, as in `demo:slow tell me a story`.
+In a longer message, begin with `demo:` and the word, as in `demo:slow tell me a story`. Have an answer continued that broke off, and I \
+go on where it ends; it goes well then.
 ";
 
 pub(super) const REASONING: &str = "\

@@ -12,7 +12,8 @@ pub const GO_ON: &str = "Your answer above was cut off. Go on exactly where its 
 pub struct ChatRequest {
     pub model: String,
     pub messages: Vec<PromptMessage>,
-    /// The beginning of the answer, which the model is to carry on; nothing of it is sent when it is empty.
+    /// The beginning of the answer, which the model is to carry on; nothing of it is sent when it is empty. A streamed answer has only
+    /// what follows; one that is not streamed begins with it once more where llama.cpp answers.
     pub partial: String,
     pub sampling: Sampling,
 }
