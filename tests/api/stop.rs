@@ -130,6 +130,7 @@ async fn an_operator_stops_anybodys_generation_and_sees_it_run() {
     let response = send(app.owner.post(&path)).await;
     assert_eq!(response.status(), 200);
     call.closed().await;
+    app.nothing_runs().await;
     problem(send(app.owner.post(&path)).await, 404, "not-found").await;
     assert_eq!(stranger.message(&turn).await["status"], "stopped");
     app.end().await;

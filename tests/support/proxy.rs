@@ -8,12 +8,13 @@
 #![allow(dead_code, reason = "no test binary uses all of it")]
 #![allow(clippy::disallowed_methods, reason = "tests may spawn")]
 
-use super::{PATIENCE, until};
+use super::PATIENCE;
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -67,7 +68,8 @@ struct Shared {
     /// How often it was cut, and how the last time.
     cut: watch::Sender<(u64, Cut)>,
     listens: watch::Sender<bool>,
-    connections: AtomicUsize,
+    /// How many there are that were accepted after so many cuts.
+    connections: watch::Sender<BTreeMap<u64, usize>>,
     up: AtomicU64,
     down: AtomicU64,
 }
@@ -88,7 +90,7 @@ impl Proxy {
             mode: watch::Sender::new(Mode::Pass),
             cut: watch::Sender::new((0, Cut::Finish)),
             listens: watch::Sender::new(true),
-            connections: AtomicUsize::new(0),
+            connections: watch::Sender::default(),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
         });
@@ -116,17 +118,18 @@ impl Proxy {
         closed.expect("the port is closed").expect("it runs");
     }
 
-    /// Ends every connection that is there; later ones are served.
+    /// Ends every connection that is there; those that come meanwhile are served.
     pub async fn cut(&self, how: Cut) {
-        self.shared
-            .cut
-            .send_modify(|(count, kind)| (*count, *kind) = (*count + 1, how));
-        until("nothing is connected", async || self.connections() == 0).await;
-    }
-
-    /// How many connections there are now.
-    pub fn connections(&self) -> usize {
-        self.shared.connections.load(Relaxed)
+        let mut cuts = 0;
+        self.shared.cut.send_modify(|(count, kind)| {
+            (*count, *kind) = (*count + 1, how);
+            cuts = *count;
+        });
+        let mut connections = self.shared.connections.subscribe();
+        let none_before =
+            |all: &BTreeMap<u64, usize>| all.range(..cuts).all(|(_, count)| *count == 0);
+        let gone = timeout(PATIENCE, connections.wait_for(none_before)).await;
+        gone.expect("they are cut").expect("it runs");
     }
 
     /// Bytes passed on to the target and back from it, so far.
@@ -163,18 +166,18 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
         };
         tokio::select! {
             accepted = accepted => if let Ok((socket, _)) = accepted {
-                shared.connections.fetch_add(1, Relaxed);
-                tokio::spawn(serve(socket, shared.clone()));
+                let cuts = shared.cut.borrow().0;
+                shared.connections.send_modify(|all| *all.entry(cuts).or_default() += 1);
+                tokio::spawn(serve(socket, cuts, shared.clone()));
             },
             changed = mode.changed() => if changed.is_err() { return },
         }
     }
 }
 
-async fn serve(client: TcpStream, shared: Arc<Shared>) {
+/// A connection that was accepted after so many cuts: the next one is for it.
+async fn serve(client: TcpStream, cuts: u64, shared: Arc<Shared>) {
     let mut cut = shared.cut.subscribe();
-    // A cut that came since it was accepted counts.
-    let before = cut.borrow_and_update().0;
     let connecting = async {
         let mut mode = shared.mode.subscribe();
         // A stalled connection is accepted, and nobody behind it hears of it.
@@ -186,12 +189,14 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
     };
     let server = tokio::select! {
         server = connecting => server,
-        _ = cut.wait_for(|(count, _)| *count > before) => None,
+        _ = cut.wait_for(|(count, _)| *count > cuts) => None,
     };
     if let Some(server) = server {
-        carry(client, server, &shared, cut, before).await;
+        carry(client, server, &shared, cut, cuts).await;
     }
-    shared.connections.fetch_sub(1, Relaxed);
+    shared
+        .connections
+        .send_modify(|all| *all.entry(cuts).or_default() -= 1);
 }
 
 /// Until both directions have ended, one has failed, or it is cut.
@@ -200,7 +205,7 @@ async fn carry(
     server: TcpStream,
     shared: &Shared,
     mut cut: watch::Receiver<(u64, Cut)>,
-    before: u64,
+    cuts: u64,
 ) {
     for socket in [&client, &server] {
         let _ = socket.set_nodelay(true);
@@ -212,7 +217,7 @@ async fn carry(
         let down = pump(&mut from_server, &mut to_client, shared, Direction::Down);
         tokio::select! {
             passed = async { tokio::try_join!(up, down) } => if passed.is_ok() { Cut::Finish } else { Cut::Reset },
-            told = cut.wait_for(|(count, _)| *count > before) => told.map_or(Cut::Reset, |told| told.1),
+            told = cut.wait_for(|(count, _)| *count > cuts) => told.map_or(Cut::Reset, |told| told.1),
         }
     };
     let client = from_client.reunite(to_client).expect("one socket");
