@@ -213,21 +213,20 @@ async fn soak_how_long_each_kind_of_dead_peer_stays_with_default_options() {
     cut_line(4).await;
     peers.push(Peer::connect(4).await);
     let flows = tokio::spawn(flow([busy, filling]));
-    let (a, b, c, d, e) = tokio::join!(
-        until_gone(owner, &dropped_idle),
-        until_gone(owner, &dropped_busy),
-        until_gone(owner, &asleep),
-        until_gone(owner, &window_busy),
-        until_gone(owner, &window_idle),
-    );
+    let kinds = [
+        ("packets dropped, heartbeats only", &dropped_idle),
+        ("packets dropped, text flows", &dropped_busy),
+        (
+            "half-open after sleep, RST with the next heartbeat",
+            &asleep,
+        ),
+        ("zero window, text flows", &window_busy),
+        ("zero window, heartbeats only", &window_idle),
+    ];
+    let stay = kinds.map(|(_, turn)| until_gone(owner, turn));
+    let stayed = futures_util::future::join_all(stay).await;
     flows.abort();
-    for (kind, stayed) in [
-        ("packets dropped, heartbeats only", a),
-        ("packets dropped, text flows", b),
-        ("half-open after sleep, RST with the next heartbeat", c),
-        ("zero window, text flows", d),
-        ("zero window, heartbeats only", e),
-    ] {
+    for ((kind, _), stayed) in kinds.into_iter().zip(stayed) {
         println!("{kind}: {:.1} s", stayed.as_secs_f64());
         assert!(stayed <= Duration::from_secs(30), "{kind}");
     }

@@ -42,7 +42,8 @@ struct Piece {
 
 /// The text of any answer up to the piece before this one; every piece differs.
 fn text(pieces: usize) -> String {
-    (0..pieces).map(|n| format!("{n}漢 ")).collect()
+    let pieces: Vec<_> = (0..pieces).map(|n| format!("{n}漢 ")).collect();
+    pieces.concat()
 }
 
 impl Answer {
@@ -212,15 +213,16 @@ async fn compare(account: &Account, answer: Answer, killed_at: Instant) -> Lost 
     // Nobody who comes late is told anything else.
     assert_eq!(account.read_all(&turn).await.text, stored);
 
-    let lost = said
+    let lost: Vec<_> = said
         .iter()
-        .filter(|piece| piece.at <= killed_at && piece.bytes > stored.len());
-    let first = lost.clone().map(|piece| piece.at).next();
+        .filter(|piece| piece.at <= killed_at && piece.bytes > stored.len())
+        .collect();
+    let upto = lost.last().map_or(stored.len(), |piece| piece.bytes);
     Lost {
-        characters: whole[stored.len()..]
-            .get(..lost.last().map_or(0, |piece| piece.bytes - stored.len()))
-            .map_or(0, |text| text.chars().count()),
-        time: first.map_or(Duration::ZERO, |first| killed_at - first),
+        characters: whole[stored.len()..upto].chars().count(),
+        time: lost
+            .first()
+            .map_or(Duration::ZERO, |piece| killed_at - piece.at),
     }
 }
 

@@ -63,7 +63,7 @@ async fn come_and_go(target: &Target, path: &str, cycles: usize) {
 }
 
 async fn come_and_go_once(target: &Target, path: &str, cycle: usize) {
-    if cycle % 4 == 0 {
+    if cycle.is_multiple_of(4) {
         // Gone before it is answered, with RST.
         let socket = client::ask(target, path).await;
         socket.set_zero_linger().unwrap();
