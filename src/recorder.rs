@@ -1,3 +1,275 @@
 //! Writes running generations to the store, and to disk for the time in which the store takes nothing.
 
-pub mod spool;
+mod batches;
+mod recovery;
+mod replay;
+mod spool;
+
+pub use recovery::interruption;
+
+use crate::{
+    event::Transcript,
+    generation::Generation,
+    model::{Ending, GenerationId, GenerationRecord, Outcome, Problem, UserId},
+    registry::Registry,
+    store::{Lease, Store, StoreError},
+    text::with_causes,
+};
+use batches::segments;
+use spool::{Entry, Spool};
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+#[derive(Debug, Clone)]
+pub struct RecorderOptions {
+    /// How long the store may take for an end before it goes to disk.
+    pub patience: Duration,
+    /// Of the spool.
+    pub spool_bytes: u64,
+}
+
+/// What happened to the end of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is in the store or on disk, and outlives this process.
+    Safe,
+    /// Neither took it; try again.
+    NotYet,
+    /// The database refuses it for good. It was set aside, and its message says so.
+    Refused,
+}
+
+/// An end that waits on disk for the store; readers are told of it from here.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    owner: UserId,
+    pub record: GenerationRecord,
+    pub ending: Ending,
+}
+
+impl Waiting {
+    /// What its readers assembled.
+    pub fn transcript(&self) -> Transcript {
+        Transcript {
+            text: self.ending.content.clone(),
+            reasoning: self.ending.reasoning.clone().unwrap_or_default(),
+            tool_calls: self.ending.tool_calls.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// Shared by all workers.
+pub struct Recorder {
+    store: Arc<dyn Store>,
+    registry: Arc<Registry>,
+    options: RecorderOptions,
+    lease: Mutex<Lease>,
+    spool: Spool,
+    /// Exactly those whose end is in the spool.
+    waiting: Mutex<HashMap<GenerationId, Arc<Waiting>>>,
+    /// The last entry of the spool has gone to the store.
+    emptied: Notify,
+    /// Neither store nor spool took what came last.
+    stuck: AtomicBool,
+}
+
+impl Recorder {
+    /// A recorder with what an earlier process left in its spool. The lease is the one that process held; nothing is written before
+    /// [`recover`](Self::recover) has taken a new one.
+    pub fn open(
+        directory: &Path,
+        lease: Lease,
+        options: RecorderOptions,
+        registry: Arc<Registry>,
+        store: Arc<dyn Store>,
+    ) -> io::Result<Arc<Self>> {
+        let spool = Spool::open(directory, options.spool_bytes)?;
+        Ok(Arc::new(Self {
+            store,
+            registry,
+            options,
+            lease: Mutex::new(lease),
+            spool,
+            waiting: Mutex::default(),
+            emptied: Notify::new(),
+            stuck: AtomicBool::new(false),
+        }))
+    }
+
+    /// What this node's generations are written under.
+    pub fn lease(&self) -> Lease {
+        *self.lease.lock().expect("no code panics while it holds it")
+    }
+
+    /// Records, replays and keeps the lease for as long as it is polled. Never ends.
+    pub async fn run(&self) {
+        tokio::join!(self.record(), self.replay(), self.keep_lease());
+    }
+
+    /// Keeps the end of a generation: in the store, else on disk. Waits for the store no longer than the configured patience. Once it is
+    /// [`Kept::Safe`], later calls change nothing.
+    pub async fn end(&self, generation: &Generation, ending: &Ending) -> Kept {
+        // Held throughout: no batch of this generation is under way meanwhile.
+        let mut recorded = generation.recorded.clone().lock_owned().await;
+        if generation.is_kept() {
+            return Kept::Safe;
+        }
+        let tail = segments(generation, *recorded);
+        if self.spool.is_empty() {
+            let ended = self.store.end_generation(generation.id, ending, &tail);
+            match timeout(self.options.patience, ended).await {
+                Ok(Ok(_)) => {
+                    self.set_stuck(false);
+                    generation.set_kept();
+                    return Kept::Safe;
+                }
+                Ok(Err(StoreError::Failed(error))) => {
+                    let error = StoreError::Failed(error);
+                    let entry = Entry::End {
+                        generation_id: generation.id,
+                        ending: Box::new(ending.clone()),
+                        tail,
+                    };
+                    self.set_aside_end(&entry, &error).await;
+                    return Kept::Refused;
+                }
+                // Perhaps it happened all the same: then the replay changes nothing.
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        let Some(record) = generation.record_ended(ending) else {
+            return Kept::NotYet;
+        };
+        let waiting = Waiting {
+            owner: generation.owner,
+            record,
+            ending: ending.clone(),
+        };
+        // Before the push: the replay may be done with it before this task runs on.
+        self.wait(waiting);
+        let entry = Entry::End {
+            generation_id: generation.id,
+            ending: Box::new(ending.clone()),
+            tail,
+        };
+        if self.spool_up(entry).await {
+            *recorded = ending.last_seq;
+            generation.set_kept();
+            Kept::Safe
+        } else {
+            self.wait_no_more(generation.id);
+            Kept::NotYet
+        }
+    }
+
+    /// The end of this user's generation, while it waits for the store.
+    pub fn waiting(&self, user: UserId, id: GenerationId) -> Option<Arc<Waiting>> {
+        let waiting = self.lock_waiting().get(&id).cloned();
+        waiting.filter(|waiting| waiting.owner == user)
+    }
+
+    /// Waits until nothing waits for the store any more, so that what it says is the whole truth. False when it takes too long.
+    pub async fn settled(&self) -> bool {
+        let deadline = Instant::now() + self.options.patience;
+        loop {
+            let emptied = self.emptied.notified();
+            if self.spool.is_empty() {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, emptied).await.is_err() {
+                return self.spool.is_empty();
+            }
+        }
+    }
+
+    /// True while neither store nor disk takes anything: nothing new should begin.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// How many batches and ends wait for the store, and how many bytes of disk they take.
+    pub fn backlog(&self) -> (usize, u64) {
+        (self.spool.len(), self.spool.bytes())
+    }
+
+    async fn spool_up(&self, entry: Entry) -> bool {
+        // The spool logs why not, once.
+        let is_taken = self.spool.push(&entry).await.is_ok();
+        self.set_stuck(!is_taken);
+        is_taken
+    }
+
+    fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Relaxed);
+    }
+
+    /// What the database refuses once it refuses for ever. The message must not seem to be running all the same.
+    async fn set_aside_end(&self, entry: &Entry, error: &StoreError) {
+        let Entry::End {
+            generation_id,
+            ending,
+            ..
+        } = entry
+        else {
+            return;
+        };
+        let why = with_causes(error);
+        tracing::error!(generation.id = %generation_id, error = &*why, "the database refuses an answer; it is set aside in the spool");
+        self.spool.set_aside(entry, &why).await;
+        let refused = Ending {
+            outcome: Outcome::Failed,
+            content: String::new(),
+            reasoning: None,
+            tool_calls: None,
+            model: None,
+            finish_reason: None,
+            problem: Some(refusal()),
+            ..(**ending).clone()
+        };
+        let ended = self
+            .store
+            .end_generation(*generation_id, &refused, &[])
+            .await;
+        if let Err(error) = ended {
+            let error = with_causes(&error);
+            tracing::error!(generation.id = %generation_id, error, "its message could not be marked as failed");
+        }
+    }
+
+    fn wait(&self, waiting: Waiting) {
+        let waiting = Arc::new(waiting);
+        self.lock_waiting().insert(waiting.record.id, waiting);
+    }
+
+    fn wait_no_more(&self, id: GenerationId) {
+        self.lock_waiting().remove(&id);
+    }
+
+    fn lock_waiting(&self) -> std::sync::MutexGuard<'_, HashMap<GenerationId, Arc<Waiting>>> {
+        self.waiting
+            .lock()
+            .expect("no code panics while it holds it")
+    }
+}
+
+/// The problem of an answer that the database would not take.
+fn refusal() -> Problem {
+    Problem::new(
+        500,
+        "not-stored",
+        "The answer could not be stored",
+        "the database refuses it; the operator finds its text in the spool directory, set aside",
+    )
+}
