@@ -77,7 +77,7 @@ pub struct Recorder {
     options: RecorderOptions,
     lease: Mutex<Lease>,
     spool: Spool,
-    /// Exactly those whose end is in the spool.
+    /// Those whose end is in the spool, or was and is nowhere else.
     waiting: Mutex<HashMap<GenerationId, Arc<Waiting>>>,
     /// The last entry of the spool has gone to the store.
     emptied: Notify,

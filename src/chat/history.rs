@@ -159,7 +159,9 @@ impl Chat {
             }
             _ => {}
         }
-        if self.recorder.waiting(user, id).is_some() && !self.recorder.settled().await {
+        let is_waiting = || self.recorder.waiting(user, id).is_some();
+        // Still there when nothing is on disk: its file was lost, see `Recorder::replay_lost`.
+        if is_waiting() && (!self.recorder.settled().await || is_waiting()) {
             return Err(ChatError::Unsettled);
         }
         Ok(())

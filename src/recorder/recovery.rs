@@ -71,6 +71,12 @@ impl Recorder {
                     continue;
                 }
             }
+            if let Err(error) = self.replay_lost().await {
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "answers whose files were lost stay in memory"
+                );
+            }
             let since: &mut Instant = held_since.get_or_insert_with(Instant::now);
             // After an outage all leases have run out: those who come back first let the others renew theirs.
             if since.elapsed() >= LEASE

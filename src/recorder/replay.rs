@@ -61,7 +61,32 @@ impl Recorder {
             }
         }
         if self.spool.is_empty() {
+            let replayed = self.replay_lost().await;
             self.emptied.notify_waiters();
+            replayed?;
+        }
+        Ok(())
+    }
+
+    /// Ends whose files were damaged or taken away while they waited are in memory still.
+    pub(super) async fn replay_lost(&self) -> Result<(), StoreError> {
+        if !self.spool.is_empty() {
+            return Ok(());
+        }
+        let waiting: Vec<_> = self.lock_waiting().values().cloned().collect();
+        for waiting in waiting {
+            let id = waiting.record.id;
+            // One that is just being written to disk belongs to a task that lives.
+            if self.registry.is_running(id) {
+                continue;
+            }
+            tracing::warn!(generation.id = %id, "the file of an answer was lost; it goes to the database from memory");
+            let entry = Entry::End {
+                generation_id: id,
+                ending: Box::new(waiting.ending.clone()),
+                tail: Vec::new(),
+            };
+            self.replay_end(&entry).await?;
         }
         Ok(())
     }

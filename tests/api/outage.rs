@@ -199,6 +199,30 @@ async fn when_the_disk_is_full_too_answers_say_that_they_are_not_stored_and_none
 }
 
 #[tokio::test]
+async fn an_answer_whose_file_is_lost_while_it_waits_is_stored_from_memory() {
+    let app = spawn_app_with(&[SHORT]).await;
+    let (turn, mut call) = app.answering().await;
+    let locked = lock(&app).await;
+    call.send("Hello").await;
+    call.finish("stop").await;
+    call.done().await;
+    assert_eq!(app.owner.read_all(&turn).await.text, "Hello");
+    for file in std::fs::read_dir(app.data().join("spool")).expect("a spool") {
+        std::fs::write(file.expect("a file").path(), "not an entry").expect("written");
+    }
+    locked.unlock().await;
+    caught_up(&app).await;
+    until("the database has it", async || {
+        stored(&app, &turn).await == ("completed".to_owned(), "Hello".to_owned())
+    })
+    .await;
+    let path = format!("/api/conversations/{}", turn.conversation);
+    let deleted = send(app.owner.request(Method::DELETE, &path)).await;
+    assert_eq!(deleted.status(), 204);
+    app.end().await;
+}
+
+#[tokio::test]
 async fn what_was_on_disk_when_the_process_ended_is_stored_at_the_next_start() {
     let mut app = spawn_app_with(&[SHORT]).await;
     let (ended, mut call) = app.answering().await;
