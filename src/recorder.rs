@@ -228,16 +228,7 @@ impl Recorder {
         let why = with_causes(error);
         tracing::error!(generation.id = %generation_id, error = &*why, "the database refuses an answer; it is set aside in the spool");
         self.spool.set_aside(entry, &why).await;
-        let refused = Ending {
-            outcome: Outcome::Failed,
-            content: String::new(),
-            reasoning: None,
-            tool_calls: None,
-            model: None,
-            finish_reason: None,
-            problem: Some(refusal()),
-            ..(**ending).clone()
-        };
+        let refused = refused(ending);
         let ended = self
             .store
             .end_generation(*generation_id, &refused, &[])
@@ -264,12 +255,27 @@ impl Recorder {
     }
 }
 
+/// What is stored of an answer that the database would not take: that it failed. One that was to be carried on keeps the text it had.
+fn refused(ending: &Ending) -> Ending {
+    Ending {
+        outcome: Outcome::Failed,
+        content: String::new(),
+        reasoning: None,
+        tool_calls: None,
+        model: None,
+        finish_reason: None,
+        problem: Some(refusal()),
+        leaves_message: true,
+        ..ending.clone()
+    }
+}
+
 /// The problem of an answer that the database would not take.
 fn refusal() -> Problem {
     Problem::new(
         500,
         "not-stored",
         "The answer could not be stored",
-        "the database refuses it; the operator finds its text in the spool directory, set aside",
+        "the database refuses it; the log of the server says where the operator finds its text",
     )
 }

@@ -3,7 +3,7 @@
 //! A node holds a lease and renews it. One that does not is taken for dead by the others, who end its generations; its own next
 //! start does the same, and sooner.
 
-use super::Recorder;
+use super::{Recorder, refused};
 use crate::{
     event::Transcript,
     model::{Ending, GenerationId, LOST_POSITIONS, Outcome, Problem, Timings, Usage},
@@ -30,7 +30,7 @@ impl Recorder {
         let left_over = self.store.running_here(lease.node).await?;
         let mut recovered = 0;
         for id in left_over {
-            recovered += usize::from(self.recover_one(id).await?);
+            recovered += usize::from(self.recover_if_possible(id).await?);
         }
         Ok(recovered)
     }
@@ -40,8 +40,15 @@ impl Recorder {
         let Some(left_over) = self.store.left_over(id).await? else {
             return Ok(false);
         };
-        let ending = interrupted(left_over);
-        let is_ended = self.store.recover(self.lease().node, id, &ending).await?;
+        let ending = interrupted(&left_over);
+        let node = self.lease().node;
+        let is_ended = match self.store.recover(node, id, &ending).await {
+            Err(error @ StoreError::Failed(_)) => {
+                tracing::error!(generation.id = %id, error = with_causes(&error), "the database refuses an interrupted answer");
+                self.store.recover(node, id, &refused(&ending)).await?
+            }
+            recovered => recovered?,
+        };
         if is_ended {
             tracing::warn!(generation.id = %id, characters = ending.content.chars().count(), "an answer was interrupted");
         }
@@ -118,9 +125,20 @@ impl Recorder {
             !is_waiting && !self.registry.is_running(*id)
         }));
         for id in left_over {
-            self.recover_one(id).await?;
+            self.recover_if_possible(id).await?;
         }
         Ok(())
+    }
+
+    /// One that the database refuses for good, text or no text, holds up neither the others nor a start.
+    async fn recover_if_possible(&self, id: GenerationId) -> Result<bool, StoreError> {
+        match self.recover_one(id).await {
+            Err(error @ StoreError::Failed(_)) => {
+                tracing::error!(generation.id = %id, error = with_causes(&error), "a left-over answer cannot be ended");
+                Ok(false)
+            }
+            recovered => recovered,
+        }
     }
 }
 

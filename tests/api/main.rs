@@ -18,6 +18,7 @@ mod lists;
 mod outage_auth;
 mod postgres;
 mod recording;
+mod refused;
 mod resume;
 mod stop;
 mod turns;
