@@ -104,10 +104,11 @@ impl Recorder {
             return Ok(true);
         }
         let lease = self.store.take_lease(lease.node, LEASE).await?;
-        *self.lease.lock().expect("no code panics while it holds it") = lease;
         let running = self.registry.running();
         let ids: Vec<_> = running.iter().map(|generation| generation.id).collect();
         self.store.keep_running(lease, &ids).await?;
+        // Not before: until they are under it, what they say under it would be left out.
+        *self.lease.lock().expect("no code panics while it holds it") = lease;
         tracing::warn!(
             epoch = lease.epoch,
             "this node was taken for dead and has its lease again"

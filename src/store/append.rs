@@ -2,7 +2,7 @@
 
 use super::{
     Lease, StoreError,
-    sql::{On, Sql, Tx, execute, failed, in_time},
+    sql::{On, Sql, Tx, execute, failed, in_time, on},
 };
 use crate::{event::EventSegment, model::GenerationId};
 use sqlx::AssertSqlSafe;
@@ -44,11 +44,18 @@ pub(super) async fn append(
                 .bind(frames)
                 .bind(lease.node.0)
                 .bind(lease.epoch);
-            in_time(query.execute(pool)).await?;
-            Ok(())
+            let added = in_time(query.execute(pool)).await?.rows_affected();
+            if added > 0 {
+                return Ok(());
+            }
+            let mut tx = sql.begin().await?;
+            let is_held = is_held(&mut tx, lease).await;
+            tx.rollback().await?;
+            held(is_held?)
         }
         On::Sqlite(_) => {
             let mut tx = sql.begin().await?;
+            held(is_held(&mut tx, lease).await?)?;
             for (segments, positions) in segments
                 .chunks(SQLITE_ROWS)
                 .zip(positions.chunks(SQLITE_ROWS))
@@ -58,6 +65,22 @@ pub(super) async fn append(
             tx.commit().await
         }
     }
+}
+
+/// False when another epoch has begun: what is said under this one is left out, and would be lost.
+async fn is_held(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
+    const SQL: &str = "SELECT NOT EXISTS (SELECT 1 FROM nodes WHERE id = $1 AND epoch <> $2)";
+    on!(tx.on(), c => sqlx::query_scalar::<_, bool>(SQL)
+        .bind(lease.node.0).bind(lease.epoch).fetch_one(c))
+}
+
+fn held(is_held: bool) -> Result<(), StoreError> {
+    if is_held {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(
+        "the lease of this node was taken away".into(),
+    ))
 }
 
 async fn append_to_sqlite(

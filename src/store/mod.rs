@@ -426,6 +426,7 @@ pub trait Recordings {
     async fn keep_running(&self, lease: Lease, ids: &[GenerationId]) -> Result<(), StoreError>;
     /// Adds segments of many generations, in one statement. Of two with the same generation and first position the longer
     /// one stays, one whose generation does not run any more, or not under this lease, is left out: the same batch may come twice.
+    /// Unavailable when this is not the node's lease any more: what is said then waits until it has another.
     async fn append_events(
         &self,
         lease: Lease,

@@ -13,6 +13,7 @@ mod door;
 mod drain;
 mod emitters;
 mod idempotency;
+mod leases;
 mod leaving;
 mod lists;
 mod outage_auth;

@@ -227,6 +227,14 @@ pub async fn list(
     store.list_conversations(owner, &query).await.unwrap()
 }
 
+/// It was not this lease's to write: it waits for another.
+pub fn is_fenced(appended: Result<(), StoreError>) {
+    assert!(
+        matches!(appended, Err(StoreError::Unavailable(_))),
+        "{appended:?}"
+    );
+}
+
 pub fn under(lease: Lease, new: NewTurn) -> NewTurn {
     NewTurn { lease, ..new }
 }
