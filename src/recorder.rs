@@ -10,7 +10,7 @@ pub use recovery::interruption;
 use crate::{
     event::Transcript,
     generation::Generation,
-    model::{Ending, GenerationId, GenerationRecord, Outcome, Problem, UserId},
+    model::{Ending, GenerationId, GenerationRecord, Outcome, Problem, Progress, UserId},
     registry::Registry,
     store::{Lease, Store, StoreError},
     text::with_causes,
@@ -130,10 +130,28 @@ impl Recorder {
         if self.spool.is_empty() {
             let ended = self.store.end_generation(generation.id, ending, &tail);
             match timeout(self.options.patience, ended).await {
-                Ok(Ok(_)) => {
+                Ok(Ok(true)) => {
                     self.set_stuck(false);
                     generation.set_kept();
                     return Kept::Safe;
+                }
+                Ok(Ok(false)) => {
+                    match self.is_its_end(generation, ending).await {
+                        Ok(true) => {
+                            generation.set_kept();
+                            return Kept::Safe;
+                        }
+                        Ok(false) => {}
+                        Err(_) => return Kept::NotYet,
+                    }
+                    let entry = Entry::End {
+                        generation_id: generation.id,
+                        ending: Box::new(ending.clone()),
+                        tail,
+                    };
+                    let why = "another node took it for left over, and it was carried on";
+                    self.spool.set_aside(&entry, why).await;
+                    return Kept::Refused;
                 }
                 Ok(Err(StoreError::Failed(error))) => {
                     let error = StoreError::Failed(error);
@@ -172,6 +190,19 @@ impl Recorder {
             self.wait_no_more(generation.id);
             Kept::NotYet
         }
+    }
+
+    /// True when the store has this end from an earlier try, or nothing any more: then it was deleted.
+    async fn is_its_end(
+        &self,
+        generation: &Generation,
+        ending: &Ending,
+    ) -> Result<bool, StoreError> {
+        let stored = self.store.generation(generation.owner, generation.id);
+        let ended = (Progress::Ended(ending.outcome), ending.last_seq);
+        Ok(stored
+            .await?
+            .is_none_or(|stored| (stored.record.status, stored.record.seq) == ended))
     }
 
     /// The end of this user's generation, while it waits for the store.

@@ -1,8 +1,9 @@
 //! A node that stood still, or was cut off, while another took it for dead.
 
-use crate::support::{
-    app::spawn_app,
-    until,
+use crate::support::{app::spawn_app, events::Reader, until};
+use continuo::{
+    model::{Ending, GenerationId, NodeId, Outcome, Timings},
+    store::{NewTurn, TurnOf},
 };
 use std::time::Duration;
 
@@ -43,3 +44,65 @@ async fn what_is_said_while_the_lease_is_lost_is_recorded_when_it_is_back() {
     app.end().await;
 }
 
+#[tokio::test]
+async fn an_answer_that_another_node_ended_and_somebody_carried_on_does_not_claim_to_be_stored() {
+    let app = spawn_app().await;
+    let (turn, mut call) = app.answering().await;
+    call.send("Hello").await;
+    let mut events = app.owner.events(&turn, 0).await;
+    let mut reader = Reader::default();
+    events.read_until(&mut reader, 5).await;
+    // What happens to a process that stood still: its lease goes, its answer is ended, and carried on elsewhere.
+    let store = &app.chat.store;
+    let own = app.chat.recorder.lease().node;
+    let (own, other) = tokio::join!(
+        store.take_lease(own, Duration::ZERO),
+        store.take_lease(NodeId::new(), Duration::from_mins(1)),
+    );
+    let (own, other) = (own.expect("taken"), other.expect("taken"));
+    let id: GenerationId = turn.generation.parse().expect("an id");
+    let ending = Ending {
+        outcome: Outcome::Interrupted,
+        content: "Hel".to_owned(),
+        reasoning: None,
+        tool_calls: None,
+        model: None,
+        finish_reason: None,
+        usage: None,
+        timings: Timings {
+            first_token_ms: None,
+            total_ms: 0,
+        },
+        problem: None,
+        last_seq: 1_000_002,
+        leaves_message: false,
+    };
+    let recovered = store.recover(other.node, id, &ending).await;
+    assert!(recovered.expect("stored"), "under {own:?}");
+    let carries_on = NewTurn {
+        generation_id: GenerationId::new(),
+        message_id: turn.message.parse().expect("an id"),
+        lease: other,
+        model: None,
+        of: TurnOf::Continue,
+    };
+    let owner = store.users().await.expect("users")[0].id;
+    let begun = store.begin_turn(owner, &carries_on, None).await;
+    assert!(begun.expect("stored").is_ok());
+
+    call.finish("stop").await;
+    call.done().await;
+    events.read_to_end(&mut reader).await;
+    assert_eq!(reader.text, "Hello");
+    assert_eq!(reader.done.expect("the end")["stored"], false);
+    let aside = app.data().join("spool/set-aside");
+    assert_eq!(std::fs::read_dir(aside).expect("kept").count(), 1);
+    let store = &app.chat.store;
+    assert!(
+        store
+            .end_generation(carries_on.generation_id, &ending, &[])
+            .await
+            .expect("stored")
+    );
+    app.end().await;
+}
