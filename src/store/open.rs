@@ -2,7 +2,7 @@
 
 use super::{
     Store,
-    sql::{On, Sql, sqlite_code},
+    sql::{DEADLINE, On, Sql, sqlite_code},
 };
 use sqlx::{
     ConnectOptions, Connection, PgConnection, Row,
@@ -101,6 +101,16 @@ async fn open_postgres(url: &str, options: &StoreOptions) -> Result<Arc<dyn Stor
                     .fetch_one(connection)
                     .await?
                     .try_get(0)
+            })
+        })
+        // sqlx asks a connection that comes back whether it is well, and waits for its answer for ever. Those that died without a word
+        // while they were in use would keep their places in the pool for good.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                match tokio::time::timeout(DEADLINE, connection.ping()).await {
+                    Ok(answered) => answered.map(|()| true),
+                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                }
             })
         })
         .connect_lazy_with(server);

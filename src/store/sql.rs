@@ -94,7 +94,7 @@ impl Tx {
 }
 
 /// How long a caller waits for Postgres. The server ends a statement earlier (see `open`); this is for a server that vanished.
-const DEADLINE: Duration = Duration::from_secs(15);
+pub(super) const DEADLINE: Duration = Duration::from_secs(15);
 
 pub(super) async fn in_time<T>(
     query: impl Future<Output = Result<T, sqlx::Error>>,

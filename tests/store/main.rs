@@ -17,6 +17,7 @@ mod recovery;
 mod sameness;
 mod scratch;
 mod searching;
+mod silence;
 mod turns;
 
 /// A test on each engine from every `async fn fact(db: &Scratch)` named.
