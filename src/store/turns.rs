@@ -6,7 +6,7 @@ use super::{
     end::{Ends, store_end},
     receipts::{self, claim},
     rows::{GenerationRow, message_columns},
-    sql::{On, Sql, Time, execute, on},
+    sql::{On, Sql, Time, execute, in_time, on},
 };
 use crate::{
     event::EventSegment,
@@ -80,10 +80,18 @@ impl Turns for Sql {
         // A table, because SQLite would answer a bare SELECT 1 without its file.
         const SQL: &str = "SELECT EXISTS (SELECT 1 FROM users)";
         on!(&self.read, c => sqlx::query_scalar::<_, bool>(SQL).fetch_one(c))?;
-        if let On::Sqlite(_) = self.write {
+        match &self.write {
             // The one that writes is another connection. This takes and leaves the write lock; nothing reaches the disk.
-            self.begin().await?.rollback().await?;
+            On::Sqlite(_) => self.begin().await?.rollback().await,
+            On::Postgres(pool) => {
+                // A replica, or one that somebody set so.
+                const SQL: &str = "SELECT current_setting('transaction_read_only')::boolean";
+                let is_read_only = sqlx::query_scalar::<_, bool>(SQL).fetch_one(pool);
+                if in_time(is_read_only).await? {
+                    return Err(StoreError::Unavailable("the database is read-only".into()));
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

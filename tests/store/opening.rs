@@ -199,3 +199,28 @@ async fn connections_that_the_server_ended_are_replaced() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Postgres: CONTINUO_TEST_POSTGRES_URL, see tests/run"]
+async fn a_database_that_became_read_only_is_unavailable() {
+    on_postgres(async |db| {
+        db.store.check().await.unwrap();
+        db.tamper(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$",
+            "",
+        )
+        .await;
+        db.tamper(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            "",
+        )
+        .await;
+        let checked = db.store.check().await;
+        assert!(
+            matches!(checked, Err(StoreError::Unavailable(_))),
+            "{checked:?}"
+        );
+    })
+    .await;
+}
