@@ -88,7 +88,7 @@ pub async fn an_expired_lease_is_taken_once_and_fences_its_node(db: &Scratch) {
 
     assert!(!store.renew_lease(lost, LONG).await.unwrap());
     let said = [segment(&first, 1, 1)];
-    is_fenced(store.append_events(lost, &said).await);
+    is_fenced(&store.append_events(lost, &said).await);
     assert!(recorded(store, &first).await.is_empty());
     let begun = store
         .begin_turn(owner, &under(lost, prompt(id, Parent::Root, "q")), None)

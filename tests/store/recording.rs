@@ -90,13 +90,13 @@ pub async fn what_does_not_run_under_this_lease_is_left_out(db: &Scratch) {
     let turns = [&left_over, &ended, &mine, &others, &nobodys];
     let batch = turns.map(|turn| segment(turn, 1, 2));
 
-    is_fenced(store.append_events(old, &batch).await);
+    is_fenced(&store.append_events(old, &batch).await);
     assert_eq!(db.number(EVENTS).await, 0, "the node has another epoch");
     let not_yet = Lease {
         epoch: present.epoch + 1,
         ..present
     };
-    is_fenced(store.append_events(not_yet, &batch).await);
+    is_fenced(&store.append_events(not_yet, &batch).await);
     assert_eq!(db.number(EVENTS).await, 0);
     store.append_events(present, &batch).await.unwrap();
     assert_eq!(db.number(EVENTS).await, 1);

@@ -228,7 +228,7 @@ pub async fn list(
 }
 
 /// It was not this lease's to write: it waits for another.
-pub fn is_fenced(appended: Result<(), StoreError>) {
+pub fn is_fenced(appended: &Result<(), StoreError>) {
     assert!(
         matches!(appended, Err(StoreError::Unavailable(_))),
         "{appended:?}"

@@ -1,4 +1,5 @@
 //! A database whose connections die without a word, as behind a firewall that forgot them or after its address moved.
+#![allow(clippy::disallowed_methods, reason = "tests may spawn")]
 
 use crate::database::with_database;
 use continuo::store::*;
@@ -42,12 +43,20 @@ impl Line {
     }
 }
 
+/// Somebody waits for the lock.
+const WAITS: &str =
+    "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass)";
+
 #[tokio::test]
 #[ignore = "needs Postgres: CONTINUO_TEST_POSTGRES_URL, see tests/run"]
 async fn a_connection_that_dies_in_silence_while_it_is_used_gives_its_place_back() {
     with_database(async |url| {
         let place = url.rsplit('@').next().unwrap().split('/').next().unwrap();
-        let server = tokio::net::lookup_host(place).await.unwrap().next().unwrap();
+        let server = tokio::net::lookup_host(place)
+            .await
+            .unwrap()
+            .next()
+            .unwrap();
         let line = Line::to(server).await;
         let through = url.replace(place, &line.address.to_string());
         let one_connection = StoreOptions {
@@ -61,16 +70,22 @@ async fn a_connection_that_dies_in_silence_while_it_is_used_gives_its_place_back
             let store = store.clone();
             async move { store.check().await }
         });
-        const WAITS: &str = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass)";
-        while !sqlx::query_scalar::<_, bool>(WAITS).fetch_one(&mut other).await.unwrap() {
+        while !sqlx::query_scalar::<_, bool>(WAITS)
+            .fetch_one(&mut other)
+            .await
+            .unwrap()
+        {
             tokio::task::yield_now().await;
         }
         line.silence();
         other.execute("ROLLBACK").await.unwrap();
         // Nothing is to come, so that the clock runs ahead to every deadline.
         tokio::time::pause();
-        assert!(matches!(asking.await.unwrap(), Err(StoreError::Unavailable(_))));
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(matches!(
+            asking.await.unwrap(),
+            Err(StoreError::Unavailable(_))
+        ));
+        tokio::time::sleep(Duration::from_mins(1)).await;
         tokio::time::resume();
         store.check().await.unwrap();
         store.close().await;
