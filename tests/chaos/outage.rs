@@ -3,6 +3,7 @@
 use crate::{
     Scene, command,
     support::{
+        PATIENCE,
         app::{Account, Turn, problem, send},
         events::{Events, Reader},
         fake_upstream::Call,
@@ -13,8 +14,9 @@ use crate::{
     },
 };
 use serde_json::{Value, json};
-use sqlx::{Executor as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use std::time::Instant;
+use tokio::time::timeout;
 
 /// An answer with a reader who has read what was said so far.
 struct Answer {
@@ -220,6 +222,17 @@ async fn a_database_that_stands_still_holds_nothing_up() {
     scene.is_well().await;
 }
 
+/// Until some statement waits for a lock.
+async fn waits_for_a_lock(database: &mut PgConnection) {
+    let mut waiting = 0_i64;
+    while waiting == 0 {
+        waiting = sqlx::query_scalar("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            .fetch_one(&mut *database)
+            .await
+            .expect("counted");
+    }
+}
+
 /// Makes the database refuse rows of a table in which a column is like this.
 async fn refuse(database: &mut PgConnection, table: &str, column: &str, like: &str) {
     let sql = format!(
@@ -273,30 +286,21 @@ async fn a_connection_lost_in_the_middle_of_a_write_neither_loses_nor_doubles_an
     let line = Proxy::to(postgres.address()).await;
     let url = PostgresServer::url_at(line.address());
     let scene = Scene::start(&[("store.url", &url)]).await;
-    // What the database says to a write trickles back, or nothing passes at all; then the line is cut.
-    let trickle = Mode::Throttle {
-        up: None,
-        down: Some(20),
-    };
+    let (mut holder, mut watcher) = (postgres.connect().await, postgres.connect().await);
     let mut answers = Vec::new();
-    for (mode, how) in [
-        (trickle, Cut::Reset),
-        (Mode::Stall, Cut::Reset),
-        (trickle, Cut::Finish),
-        (Mode::Stall, Cut::Finish),
-    ] {
+    for how in [Cut::Reset, Cut::Finish, Cut::Reset, Cut::Finish] {
         let mut answer = Answer::begin(&scene, "one ").await;
-        line.set(mode);
         answer.say("two").await;
+        // The write of the end is under way when it waits for this.
+        let mut held = holder.begin().await.expect("a transaction");
+        let lock = "LOCK TABLE messages IN ACCESS EXCLUSIVE MODE";
+        held.execute(lock).await.expect("locked");
         answer.call.finish("stop").await;
         answer.call.done().await;
-        let events = &mut answer.events;
-        let reader = &mut answer.reader;
-        let cut_and_mend = async {
-            line.cut(how).await;
-            line.set(Mode::Pass);
-        };
-        tokio::join!(events.read_to_end(reader), cut_and_mend);
+        let waits = timeout(PATIENCE, waits_for_a_lock(&mut watcher)).await;
+        waits.expect("the end is written");
+        line.cut(how).await;
+        held.rollback().await.expect("unlocked");
         answer.ended("completed").await;
         answers.push(answer);
     }
