@@ -5,7 +5,7 @@ use super::{
     sql::{On, Sql, Tx, execute, failed, in_time, on},
 };
 use crate::{event::EventSegment, model::GenerationId};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 /// Segments in one statement on SQLite, which takes 32,766 parameters, four a segment.
 const SQLITE_ROWS: usize = 1000;
@@ -53,16 +53,15 @@ pub(super) async fn append(
             tx.rollback().await?;
             held(is_held?)
         }
-        On::Sqlite(_) => {
-            let mut tx = sql.begin().await?;
-            held(is_held(&mut tx, lease).await?)?;
+        On::Sqlite(pool) => {
+            let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
             for (segments, positions) in segments
                 .chunks(SQLITE_ROWS)
                 .zip(positions.chunks(SQLITE_ROWS))
             {
                 append_to_sqlite(&mut tx, lease, segments, positions).await?;
             }
-            tx.commit().await
+            Ok(tx.commit().await?)
         }
     }
 }
@@ -84,14 +83,11 @@ fn held(is_held: bool) -> Result<(), StoreError> {
 }
 
 async fn append_to_sqlite(
-    tx: &mut Tx,
+    connection: &mut SqliteConnection,
     lease: Lease,
     segments: &[EventSegment],
     positions: &[(i64, i64)],
 ) -> Result<(), StoreError> {
-    let On::Sqlite(connection) = tx.on() else {
-        return Ok(());
-    };
     // Parameters without names, each used once, in order: SQLite looks for a name among all those before it. CROSS JOIN keeps it from
     // walking through all generations.
     let sql = format!(

@@ -99,7 +99,7 @@ pub(super) async fn store_turn(
         &conversation,
         new,
         model.as_deref(),
-        (0, None),
+        Before::default(),
         at,
     )
     .await?;
@@ -211,21 +211,28 @@ async fn insert_message(
     .map(|_| ())
 }
 
-/// Under the node's present lease only: another would leave a generation that nobody renews. `carries_on` are the characters that its
-/// message has before, and the generation that wrote them.
+/// What the message of a generation has before it.
+#[derive(Default)]
+pub(super) struct Before {
+    /// In characters (Unicode code points).
+    pub base: i64,
+    /// The latest that wrote it.
+    pub generation: Option<Uuid>,
+}
+
+/// Under the node's present lease only: nobody would renew another, so that the generation would be left over from its beginning.
 pub(super) async fn insert_generation(
     tx: &mut Tx,
     owner: UserId,
     conversation: &ConversationRow,
     new: &NewTurn,
     model: Option<&str>,
-    carries_on: (i64, Option<Uuid>),
+    before: Before,
     at: Time,
 ) -> Result<(), StoreError> {
     const SQL: &str = "INSERT INTO generations
             (id, owner_id, conversation_id, message_id, node_id, epoch, status, base, continues, model, events_kept, created_at)
         SELECT $1, $2, $3, $4, n.id, n.epoch, $5, $6, $7, $8, true, $9 FROM nodes n WHERE n.id = $10 AND n.epoch = $11";
-    let (base, continues) = carries_on;
     let inserted = execute!(
         tx.on(),
         sqlx::query(SQL)
@@ -234,8 +241,8 @@ pub(super) async fn insert_generation(
             .bind(conversation.id().0)
             .bind(new.message_id.0)
             .bind(Progress::Running.of_generation())
-            .bind(base)
-            .bind(continues)
+            .bind(before.base)
+            .bind(before.generation)
             .bind(model)
             .bind(at)
             .bind(new.lease.node.0)

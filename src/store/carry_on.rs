@@ -2,7 +2,7 @@
 
 use super::{
     NewTurn, StoreError, Turn, TurnRefused,
-    begin::{insert_generation, path},
+    begin::{Before, insert_generation, path},
     rows::ConversationRow,
     sql::{Time, Tx, execute, failed, on},
 };
@@ -33,21 +33,14 @@ pub(super) async fn carry_on(
     };
     let model = new.model.clone().or(answer.model);
     let model = model.or_else(|| conversation.model.clone());
-    let base = i64::try_from(answer.content.chars().count()).map_err(failed)?;
+    let before = Before {
+        base: i64::try_from(answer.content.chars().count()).map_err(failed)?,
+        generation: answer.generation_id,
+    };
 
     stream_again(tx, new).await?;
-    let earlier = answer.generation_id;
-    let model_asked = model.as_deref();
-    insert_generation(
-        tx,
-        owner,
-        &conversation,
-        new,
-        model_asked,
-        (base, earlier),
-        at,
-    )
-    .await?;
+    let model_of = model.as_deref();
+    insert_generation(tx, owner, &conversation, new, model_of, before, at).await?;
     move_head(tx, &conversation, new.message_id).await?;
     Ok(Ok(Turn {
         conversation_id: conversation.id(),

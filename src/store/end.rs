@@ -34,11 +34,8 @@ pub(super) async fn store_end(
         Ends::Recovered { by } => Some(*by),
     };
     let mut tx = sql.begin().await?;
-    let ended = match hold_conversation(&mut tx, id).await? {
-        true => end_generation(&mut tx, id, ending, by).await?,
-        false => None,
-    };
-    let Some(ended) = ended else {
+    hold_conversation(&mut tx, id).await?;
+    let Some(ended) = end_generation(&mut tx, id, ending, by).await? else {
         tx.rollback().await?;
         return Ok(false);
     };
@@ -56,11 +53,11 @@ pub(super) async fn store_end(
 
 /// Touches the conversation first, as every turn does: so no answer is carried on while its end is being written, and nobody waits
 /// for each other in a circle.
-async fn hold_conversation(tx: &mut Tx, id: GenerationId) -> Result<bool, StoreError> {
+async fn hold_conversation(tx: &mut Tx, id: GenerationId) -> Result<(), StoreError> {
     const SQL: &str = "UPDATE conversations SET updated_at = $2
         WHERE id = (SELECT conversation_id FROM generations WHERE id = $1)";
-    let held = execute!(tx.on(), sqlx::query(SQL).bind(id.0).bind(Time(now())))?;
-    Ok(held > 0)
+    let at = Time(now());
+    execute!(tx.on(), sqlx::query(SQL).bind(id.0).bind(at)).map(|_| ())
 }
 
 #[derive(FromRow)]

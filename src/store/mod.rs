@@ -312,7 +312,7 @@ pub struct Turn {
     pub conversation_id: ConversationId,
     /// The message that is answered.
     pub parent_id: MessageId,
-    /// What was asked for, else the conversation's.
+    /// What was asked for, else that of the answer which is carried on, else the conversation's.
     pub model: Option<String>,
     /// The conversation's system prompt.
     pub system: Option<String>,
@@ -360,6 +360,8 @@ pub trait Turns {
     ///
     /// Carrying on an answer that was interrupted, stopped, truncated, failed or ended by the length limit makes it stream again;
     /// its text stays as it is until the end. The head moves to it only when nothing was said after it.
+    ///
+    /// Unavailable when the lease is not the node's present one; one that is merely late will do.
     async fn begin_turn(
         &self,
         owner: UserId,
@@ -373,7 +375,10 @@ pub trait Turns {
     ///
     /// A generation that was [recovered](Recordings::recover) ends once more, as it really did, as long as nobody carried on or
     /// replaced its text. With [`Ending::leaves_message`] the message gets back what it was before this generation, its earlier
-    /// `generation_id` included.
+    /// `generation_id` included; its text was never touched. Where no generation was before, it ends like any other.
+    ///
+    /// From its first position on, `tail` takes the place of what was recorded: a batch may have arrived unnoticed. It is left out
+    /// when the events of this generation were forgotten.
     async fn end_generation(
         &self,
         id: GenerationId,
@@ -419,26 +424,28 @@ pub trait Recordings {
     async fn lease(&self, node: NodeId) -> Result<Option<Lease>, StoreError>;
     /// Takes the node's lease in a new epoch, for so long. Generations begun in earlier epochs are left over.
     async fn take_lease(&self, node: NodeId, lasts: Duration) -> Result<Lease, StoreError>;
-    /// False when the lease has been taken away, or by another process of this node; nothing changed then.
+    /// False when the lease has been taken away, or by another process of this node; nothing changed then. One that is merely late
+    /// is good again.
     async fn renew_lease(&self, lease: Lease, lasts: Duration) -> Result<bool, StoreError>;
     /// Puts those of this node's generations that still run under the present lease, after [`take_lease`](Self::take_lease) in a
-    /// process that never stopped running them.
+    /// process that never stopped running them. Nothing changes when this is not the present lease.
     async fn keep_running(&self, lease: Lease, ids: &[GenerationId]) -> Result<(), StoreError>;
-    /// Adds segments of many generations, in one statement. Of two with the same generation and first position the longer
-    /// one stays, one whose generation does not run any more, or not under this lease, is left out: the same batch may come twice.
-    /// Unavailable when this is not the node's lease any more: what is said then waits until it has another.
+    /// Adds segments of many generations, in one statement. One that is there already (same generation and first position) stays as it
+    /// is, one whose generation does not run any more, or not under this lease, is left out: the same batch may come twice. When the
+    /// store refuses one, none is added.
     async fn append_events(
         &self,
         lease: Lease,
         segments: &[EventSegment],
     ) -> Result<(), StoreError>;
-    /// Recorded segments that hold events after `after`, in order.
+    /// Recorded segments that hold events after `after`, in order of their first positions; the first may begin before, and where a
+    /// batch arrived unnoticed two may overlap.
     async fn events(&self, id: GenerationId, after: u64) -> Result<Vec<EventSegment>, StoreError>;
 
     /// This node's generations that the store calls running, oldest first.
     async fn running_here(&self, node: NodeId) -> Result<Vec<GenerationId>, StoreError>;
     /// Takes the leases of other nodes that did not renew them in time: their generations that the store calls running, oldest
-    /// first. Those of a node that comes back before they are recovered are its own again.
+    /// first. Those of a node that comes back before they are recovered are its own again. Until then every sweep finds them.
     async fn seize_expired(&self, lease: Lease) -> Result<Vec<GenerationId>, StoreError>;
     /// True when another node runs this generation and its lease is good.
     async fn runs_elsewhere(&self, node: NodeId, id: GenerationId) -> Result<bool, StoreError>;
@@ -453,6 +460,7 @@ pub trait Recordings {
         ending: &Ending,
     ) -> Result<bool, StoreError>;
 
-    /// Forgets the events of generations that ended before this time; how many generations.
+    /// Forgets the events of generations that ended before this time; how many generations. In many short transactions: a call that is
+    /// dropped has forgotten some.
     async fn forget_events(&self, ended_before: OffsetDateTime) -> Result<u64, StoreError>;
 }

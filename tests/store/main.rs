@@ -106,6 +106,7 @@ on_both_engines! {
         events_come_back_after_any_position,
         a_batch_may_come_twice,
         what_does_not_run_under_this_lease_is_left_out,
+        nothing_arrives_once_the_lease_was_taken,
         thousands_of_segments_are_one_batch,
         every_byte_of_an_event_comes_back,
         a_refused_segment_keeps_its_batch_out_and_no_more,

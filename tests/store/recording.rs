@@ -105,6 +105,27 @@ pub async fn what_does_not_run_under_this_lease_is_left_out(db: &Scratch) {
 
 const EVENTS: &str = "SELECT COUNT(*) FROM generation_events";
 
+/// Otherwise what is recovered would be less than what readers find.
+pub async fn nothing_arrives_once_the_lease_was_taken(db: &Scratch) {
+    let store = &*db.store;
+    let other = db.open_again().await;
+    let owner = user(store, "ann").await;
+    let id = conversation(store, owner, "t").await;
+    let node = NodeId::new();
+    for _ in 0..20 {
+        let lease = store.take_lease(node, LONG).await.unwrap();
+        let new = under(lease, prompt(id, Parent::Root, "q"));
+        begin(store, owner, &new).await;
+        let batch: Vec<_> = (1..=400).map(|seq| segment(&new, seq, seq)).collect();
+        let (appended, there) = futures_util::join!(store.append_events(lease, &batch), async {
+            other.take_lease(node, LONG).await.unwrap();
+            recorded(&*other, &new).await.len()
+        });
+        appended.unwrap();
+        assert_eq!(recorded(store, &new).await.len(), there);
+    }
+}
+
 pub async fn thousands_of_segments_are_one_batch(db: &Scratch) {
     let store = &*db.store;
     let owner = user(store, "ann").await;
@@ -139,7 +160,7 @@ pub async fn every_byte_of_an_event_comes_back(db: &Scratch) {
     let batch = [whole.clone()];
     store.append_events(PRESENT, &batch).await.unwrap();
     let ended = store
-        .end_generation(new.generation_id, &ending("a"), &[tail.clone()])
+        .end_generation(new.generation_id, &ending("a"), std::slice::from_ref(&tail))
         .await;
     assert!(ended.unwrap());
     assert!(recorded(store, &new).await == [whole, tail]);

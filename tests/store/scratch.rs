@@ -14,7 +14,7 @@ pub const PRESENT: Lease = Lease {
     epoch: 1,
 };
 /// Longer than any test.
-pub const LONG: Duration = Duration::from_secs(3600);
+pub const LONG: Duration = Duration::from_hours(1);
 
 pub struct Scratch {
     pub store: Arc<dyn Store>,
