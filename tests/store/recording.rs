@@ -2,6 +2,7 @@
 
 use crate::{scratch::*, turns::polled};
 use continuo::{event::EventSegment, model::*, store::*};
+use sqlx::{Connection, Executor, PgConnection};
 use time::Duration;
 
 async fn running(store: &dyn Store, owner: UserId, conversation: ConversationId) -> NewTurn {
@@ -378,4 +379,59 @@ pub async fn events_of_hundreds_of_generations_are_forgotten(db: &Scratch) {
     let far = now() + Duration::hours(24);
     let forgotten = store.forget_events(far).await.unwrap();
     assert_eq!((forgotten, db.number(EVENTS).await), (250, 0));
+}
+
+/// Runs `change` in a transaction, and ends it only when the batch waits for it.
+async fn appended_while(
+    db: &Scratch,
+    lease: Lease,
+    batch: &[EventSegment],
+    change: &'static str,
+) -> Result<(), StoreError> {
+    const WAITS: &str = "SELECT COUNT(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut server = PgConnection::connect(&db.url).await.unwrap();
+    server.execute("BEGIN").await.unwrap();
+    server.execute(change).await.unwrap();
+    let (appended, ()) = futures_util::join!(db.store.append_events(lease, batch), async {
+        let waits = async { while db.number(WAITS).await == 0 {} };
+        let in_time = tokio::time::timeout(std::time::Duration::from_secs(10), waits).await;
+        in_time.expect("it waits");
+        server.execute("COMMIT").await.unwrap();
+    });
+    appended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Postgres: CONTINUO_TEST_POSTGRES_URL, see tests/run"]
+async fn a_batch_waits_for_a_lease_being_taken_and_adds_nothing() {
+    on_postgres(async |db| {
+        let owner = user(&*db.store, "ann").await;
+        let id = conversation(&*db.store, owner, "t").await;
+        let new = running(&*db.store, owner, id).await;
+        let batch = [segment(&new, 1, 1)];
+        let taking = "UPDATE nodes SET epoch = epoch + 1";
+        let appended = appended_while(db, PRESENT, &batch, taking).await;
+        appended.unwrap();
+        assert!(recorded(&*db.store, &new).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Postgres: CONTINUO_TEST_POSTGRES_URL, see tests/run"]
+async fn a_batch_waits_for_a_conversation_being_deleted_and_leaves_it_out() {
+    on_postgres(async |db| {
+        let owner = user(&*db.store, "ann").await;
+        let id = conversation(&*db.store, owner, "goes").await;
+        let gone = running(&*db.store, owner, id).await;
+        let id = conversation(&*db.store, owner, "stays").await;
+        let new = running(&*db.store, owner, id).await;
+        let batch = [segment(&gone, 1, 1), segment(&new, 1, 1)];
+        let deleting = "DELETE FROM conversations WHERE title = 'goes'";
+        let appended = appended_while(db, PRESENT, &batch, deleting).await;
+        appended.unwrap();
+        assert_eq!(recorded(&*db.store, &new).await, batch[1..]);
+    })
+    .await;
 }
