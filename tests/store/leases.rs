@@ -157,6 +157,7 @@ pub async fn a_node_that_comes_back_in_time_goes_on(db: &Scratch) {
     assert!(recorded(store, &new).await.is_empty());
     let kept = [new.generation_id, mine.generation_id, GenerationId::new()];
     store.keep_running(back, &kept).await.unwrap();
+    store.keep_running(lease, &kept).await.unwrap();
     store.append_events(back, &said).await.unwrap();
     assert_eq!(recorded(store, &new).await, said[..1]);
     assert!(recorded(store, &mine).await.is_empty());
