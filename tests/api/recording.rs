@@ -27,7 +27,7 @@ async fn what_an_answer_says_is_in_the_database_while_it_is_said() {
     let mut said = String::new();
     for piece in ["先把", "五花肉\n", "\"😀\""] {
         call.send(piece).await;
-        said.push_str(&format!("delta {}\n", json!({ "text": piece })));
+        said = format!("{said}delta {}\n", json!({ "text": piece }));
         until("it is recorded", async || {
             recorded(&app, &turn).await.ends_with(&said)
         })
