@@ -122,8 +122,11 @@ pub async fn nothing_arrives_once_the_lease_was_taken(db: &Scratch) {
             other.take_lease(node, LONG).await.unwrap();
             recorded(&*other, &new).await.len()
         });
-        appended.unwrap();
         assert_eq!(recorded(store, &new).await.len(), there);
+        // The writer is told: what was left out is not safe.
+        assert_eq!(appended.is_ok(), there > 0, "{appended:?}");
+        let unavailable = matches!(appended, Ok(()) | Err(StoreError::Unavailable(_)));
+        assert!(unavailable, "{appended:?}");
     }
 }
 
@@ -412,7 +415,10 @@ async fn a_batch_waits_for_a_lease_being_taken_and_adds_nothing() {
         let batch = [segment(&new, 1, 1)];
         let taking = "UPDATE nodes SET epoch = epoch + 1";
         let appended = appended_while(db, PRESENT, &batch, taking).await;
-        appended.unwrap();
+        assert!(
+            matches!(appended, Err(StoreError::Unavailable(_))),
+            "{appended:?}"
+        );
         assert!(recorded(&*db.store, &new).await.is_empty());
     })
     .await;
