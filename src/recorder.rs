@@ -10,7 +10,7 @@ pub use recovery::interruption;
 use crate::{
     event::Transcript,
     generation::Generation,
-    model::{Ending, GenerationId, GenerationRecord, Outcome, Problem, Progress, UserId},
+    model::{Ending, GenerationId, GenerationRecord, Outcome, Problem, UserId},
     registry::Registry,
     store::{Lease, Store, StoreError},
     text::with_causes,
@@ -126,14 +126,40 @@ impl Recorder {
         if generation.is_kept() {
             return Kept::Safe;
         }
-        let tail = segments(generation, *recorded);
-        if self.spool.is_empty() {
-            let ended = self.store.end_generation(generation.id, ending, &tail);
-            match timeout(self.options.patience, ended).await {
-                Ok(Ok(true)) => {
-                    self.set_stuck(false);
-                    generation.set_kept();
-                    return Kept::Safe;
+        let end = End {
+            generation_id: generation.id,
+            ending: Box::new(ending.clone()),
+            tail: segments(generation, *recorded),
+        };
+        let kept = match self.end_in_store(&end).await {
+            Some(kept) => kept,
+            None => self.end_on_disk(generation, end).await,
+        };
+        if kept == Kept::Safe {
+            *recorded = ending.last_seq;
+            generation.set_kept();
+        }
+        kept
+    }
+
+    /// `None` when the store takes nothing now, and the end has to wait for it.
+    async fn end_in_store(&self, end: &End) -> Option<Kept> {
+        if !self.spool.is_empty() {
+            return None;
+        }
+        let ended = self
+            .store
+            .end_generation(end.generation_id, &end.ending, &end.tail);
+        match timeout(self.options.patience, ended).await {
+            Ok(Ok(true)) => {
+                self.set_stuck(false);
+                Some(Kept::Safe)
+            }
+            Ok(Ok(false)) => match self.store.has_end(end.generation_id, &end.ending).await {
+                Ok(true) => Some(Kept::Safe),
+                Ok(false) => {
+                    self.set_late_aside(end).await;
+                    Some(Kept::Refused)
                 }
                 Ok(Ok(false)) => {
                     match self.is_its_end(generation, ending).await {
@@ -190,19 +216,6 @@ impl Recorder {
             self.wait_no_more(generation.id);
             Kept::NotYet
         }
-    }
-
-    /// True when the store has this end from an earlier try, or nothing any more: then it was deleted.
-    async fn is_its_end(
-        &self,
-        generation: &Generation,
-        ending: &Ending,
-    ) -> Result<bool, StoreError> {
-        let stored = self.store.generation(generation.owner, generation.id);
-        let ended = (Progress::Ended(ending.outcome), ending.last_seq);
-        Ok(stored
-            .await?
-            .is_none_or(|stored| (stored.record.status, stored.record.seq) == ended))
     }
 
     /// The end of this user's generation, while it waits for the store.
@@ -268,6 +281,12 @@ impl Recorder {
             let error = with_causes(&error);
             tracing::error!(generation.id = %generation_id, error, "its message could not be marked as failed");
         }
+    }
+
+    /// The end of an answer that another node took for left over and somebody carried on since.
+    async fn set_late_aside(&self, end: &End) {
+        let why = "it came too late: the answer was taken for left over, and carried on";
+        self.spool.set_aside(&Entry::End(end.clone()), why).await;
     }
 
     fn wait(&self, waiting: Waiting) {

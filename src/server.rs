@@ -80,8 +80,13 @@ async fn open_recorder(
         spool_bytes: config.recorder.spool_bytes,
     };
     let directory = data_dir.spool();
-    let recorder = Recorder::open(&directory, lease, options, registry, store)
-        .with_context(|| format!("cannot open the spool {}", directory.display()))?;
+    let recorder =
+        Recorder::open(&directory, lease, options, registry, store).with_context(|| {
+            format!(
+                "cannot open the spool {}, which must be a directory that this user may write",
+                directory.display()
+            )
+        })?;
     let recovered = recorder
         .recover()
         .await
@@ -139,7 +144,13 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     let recorder = open_recorder(&config, &data_dir, registry.clone(), store.clone()).await?;
     let listener = listen(config.server.bind)?;
     let address = listener.local_addr().context("cannot tell the address")?;
-    data_dir.set_origin(&origin(address))?;
+    if let Err(error) = data_dir.set_origin(&origin(address)) {
+        // On a full disk, say. Only the links of `continuo login` need it.
+        tracing::warn!(
+            error = with_causes(&*error),
+            "commands beside this server do not learn where it listens"
+        );
+    }
 
     let demo = if config.upstream.url.is_empty() {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

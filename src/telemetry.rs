@@ -15,9 +15,9 @@ struct Came(Instant);
 
 /// Sets logging up for the whole process; `RUST_LOG` chooses what is logged.
 pub fn init() {
-    // The HTTP server's own lines tell an operator nothing.
+    // The HTTP server's own lines, and what Postgres notices at a migration, tell an operator nothing.
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,sqlx::postgres::notice=warn"));
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     // A second call, as in tests, changes nothing.

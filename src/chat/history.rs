@@ -43,7 +43,7 @@ impl Chat {
             let mut look_again = false;
             for message in messages
                 .iter_mut()
-                .filter(|message| message.status == Progress::Running)
+                .filter(|message| self.is_open(user, message))
             {
                 let generation = message
                     .generation_id
@@ -91,6 +91,13 @@ impl Chat {
         Ok(None)
     }
 
+    /// True when the store does not have the last word on it: it streams, or its end waits on disk (and another node may have given it one
+    /// meanwhile).
+    fn is_open(&self, user: UserId, message: &Message) -> bool {
+        let waits = |id| self.recorder.waiting(user, id).is_some();
+        message.status == Progress::Running || message.generation_id.is_some_and(waits)
+    }
+
     /// Mends a message that the store calls streaming, to what it really is.
     async fn truth(&self, user: UserId, message: &mut Message) -> Result<Truth, ChatError> {
         let Some(id) = message.generation_id else {
@@ -120,8 +127,10 @@ impl Chat {
         if self.store.runs_elsewhere(node, id).await? {
             return Ok(Truth::Elsewhere);
         }
-        self.recorder.recover_one(id).await?;
-        message.status = Progress::Ended(Outcome::Interrupted);
+        if self.recorder.recover_one(id).await? {
+            message.status = Progress::Ended(Outcome::Interrupted);
+        }
+        // Else it has ended since, or belongs to a node whose lease has just run out, which may come back.
         Ok(Truth::InStore)
     }
 

@@ -12,8 +12,9 @@ use tokio::{
 /// no more than the 250 ms that a killed process may lose.
 const RECORD_EVERY: Duration = Duration::from_millis(100);
 const BATCH_PATIENCE: Duration = Duration::from_millis(100);
-/// The largest segment, in bytes; what is more comes with the next batch.
+/// The largest segment and the largest batch, in bytes; what is more comes with the next batch.
 const SEGMENT_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 32 << 20;
 
 impl Recorder {
     /// Records for as long as it is polled. Never ends.
@@ -72,7 +73,11 @@ impl Batch {
             segments: Vec::new(),
             recorded: Vec::new(),
         };
+        let mut bytes = 0;
         for generation in running {
+            if bytes >= BATCH_BYTES {
+                break;
+            }
             // One whose end is being stored takes the rest along.
             let Ok(recorded) = generation.recorded.clone().try_lock_owned() else {
                 continue;
@@ -84,6 +89,7 @@ impl Batch {
                 .log
                 .segment(generation.id, *recorded, SEGMENT_BYTES);
             if let Some(segment) = segment {
+                bytes += segment.frames.len();
                 batch.segments.push(segment);
                 batch.recorded.push(recorded);
             }

@@ -7,7 +7,7 @@ use super::{Recorder, refused};
 use crate::{
     event::Transcript,
     model::{Ending, GenerationId, LOST_POSITIONS, Outcome, Problem, Timings, Usage},
-    store::{LeftOver, StoreError},
+    store::{Lease, LeftOver, StoreError},
     text::with_causes,
 };
 use std::time::Duration;
@@ -59,61 +59,88 @@ impl Recorder {
     pub(super) async fn keep_lease(&self) {
         let mut ticks = interval(RENEW_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut held_since = None;
+        // Since when it has been held without a break.
+        let mut held: Option<Instant> = None;
         loop {
             ticks.tick().await;
-            let held = match timeout(RENEW_EVERY, self.hold_lease()).await {
-                Ok(held) => held,
-                Err(_) => Ok(false),
-            };
-            match held {
-                Ok(true) => {}
-                Ok(false) => {
-                    held_since = None;
-                    continue;
-                }
-                Err(error) => {
+            let renewed = self.store.renew_lease(self.lease(), LEASE);
+            held = match timeout(RENEW_EVERY, renewed).await {
+                Ok(Ok(true)) => Some(held.unwrap_or_else(Instant::now)),
+                Ok(Ok(false)) => self.take_lease_again(held).await,
+                Ok(Err(error)) => {
                     tracing::debug!(error = with_causes(&error), "the lease was not renewed");
-                    held_since = None;
-                    continue;
+                    None
                 }
-            }
-            if let Err(error) = self.replay_lost().await {
-                tracing::warn!(
-                    error = with_causes(&error),
-                    "answers whose files were lost stay in memory"
-                );
-            }
-            let since: &mut Instant = held_since.get_or_insert_with(Instant::now);
-            // After an outage all leases have run out: those who come back first let the others renew theirs.
-            if since.elapsed() >= LEASE
-                && let Err(error) = self.sweep().await
-            {
-                tracing::warn!(
-                    error = with_causes(&error),
-                    "left-over answers stay a while"
-                );
+                Err(_) => None,
+            };
+            let Some(since) = held else { continue };
+            self.set_stuck(false);
+            if let Err(error) = self.put_in_order(since).await {
+                let error = with_causes(&error);
+                tracing::warn!(error, "left-over answers stay a while");
             }
         }
     }
 
-    /// False when the lease had to be taken anew: another node thought this one dead.
-    async fn hold_lease(&self) -> Result<bool, StoreError> {
-        let lease = self.lease();
-        if self.store.renew_lease(lease, LEASE).await? {
-            return Ok(true);
+    async fn put_in_order(&self, held_since: Instant) -> Result<(), StoreError> {
+        self.replay_lost().await?;
+        // After an outage all leases have run out: those who come back first let the others renew theirs.
+        if held_since.elapsed() >= LEASE {
+            return self.sweep().await;
         }
-        let lease = self.store.take_lease(lease.node, LEASE).await?;
-        let running = self.registry.running();
+        // A turn that was being stored while the lease changed hands may have been missed then.
+        self.keep_running(self.lease()).await
+    }
+
+    /// Another node thought this one dead, or another process has this node's id.
+    async fn take_lease_again(&self, held: Option<Instant>) -> Option<Instant> {
+        let node = self.lease().node;
+        let taken = async {
+            let lease = self.store.take_lease(node, LEASE).await?;
+            self.keep_running(lease).await?;
+            // Not before: until they are under it, what they say under it would be left out.
+            *self.lease.lock().expect("no code panics while it holds it") = lease;
+            Ok::<_, StoreError>(lease)
+        };
+        match taken.await {
+            Ok(lease) if held.is_some_and(|since| since.elapsed() < LEASE) => tracing::error!(
+                node.id = %node,
+                epoch = lease.epoch,
+                "this node's lease was taken again and again: another server seems to have a copy of its data directory; remove the file `node` there"
+            ),
+            Ok(lease) => tracing::warn!(
+                epoch = lease.epoch,
+                "this node was taken for dead and has its lease again"
+            ),
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::warn!(
+                    error,
+                    "this node's lease was taken, and cannot be had again yet"
+                );
+                return None;
+            }
+        }
+        Some(Instant::now())
+    }
+
+    /// Puts what runs here under this lease. What others have ended meanwhile ends here too: nobody would find what it goes on saying.
+    async fn keep_running(&self, lease: Lease) -> Result<(), StoreError> {
+        let mut running = self.registry.running();
+        // The others' turns are just being stored, under the lease that is present then.
+        running
+            .retain(|generation| generation.conversation_id().is_some() && !generation.is_kept());
         let ids: Vec<_> = running.iter().map(|generation| generation.id).collect();
-        self.store.keep_running(lease, &ids).await?;
-        // Not before: until they are under it, what they say under it would be left out.
-        *self.lease.lock().expect("no code panics while it holds it") = lease;
-        tracing::warn!(
-            epoch = lease.epoch,
-            "this node was taken for dead and has its lease again"
-        );
-        Ok(false)
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let kept = self.store.keep_running(lease, &ids).await?;
+        for generation in running {
+            if !kept.contains(&generation.id) {
+                generation.end(Outcome::Interrupted);
+            }
+        }
+        Ok(())
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {

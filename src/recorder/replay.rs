@@ -91,20 +91,16 @@ impl Recorder {
         Ok(())
     }
 
-    async fn replay_end(&self, entry: &Entry) -> Result<(), StoreError> {
-        let Entry::End {
-            generation_id: id,
-            ending,
-            tail,
-        } = entry
-        else {
-            return Ok(());
-        };
-        match self.store.end_generation(*id, ending, tail).await {
-            Ok(is_now) => {
-                tracing::info!(generation.id = %id, is_now, "an answer came from disk to the database");
+    async fn replay_end(&self, end: &End) -> Result<(), StoreError> {
+        let id = end.generation_id;
+        match self.store.end_generation(id, &end.ending, &end.tail).await {
+            Ok(true) => {
+                tracing::info!(generation.id = %id, "an answer came from disk to the database");
             }
-            Err(error @ StoreError::Failed(_)) => self.set_aside_end(entry, &error).await,
+            // From an earlier try, as a rule.
+            Ok(false) if self.store.has_end(id, &end.ending).await? => {}
+            Ok(false) => self.set_late_aside(end).await,
+            Err(error @ StoreError::Failed(_)) => self.set_aside(end, &error).await,
             Err(error) => return Err(error),
         }
         self.wait_no_more(*id);

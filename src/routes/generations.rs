@@ -133,6 +133,9 @@ struct PolledEvent {
     data: Box<RawValue>,
 }
 
+/// About so many events answer one poll: a long answer is caught up with in a few.
+const POLL_EVENTS: usize = 2000;
+
 /// Waits for events, but not beyond `wait`, nor beyond the end of the login: it is a live connection like a stream.
 async fn poll(
     attachment: Attachment,
@@ -147,7 +150,13 @@ async fn poll(
         // Nothing was taken: `next` loses no events when it is dropped.
         () = tokio::time::sleep(wait) => Vec::new(),
     };
-    frames.extend(cursor.read());
+    while frames.len() < POLL_EVENTS {
+        let more = cursor.read();
+        if more.is_empty() {
+            break;
+        }
+        frames.extend(more);
+    }
     for frame in &frames {
         attached.sent(frame.seq, frame.event.data.len());
     }

@@ -428,11 +428,16 @@ pub trait Recordings {
     /// is good again.
     async fn renew_lease(&self, lease: Lease, lasts: Duration) -> Result<bool, StoreError>;
     /// Puts those of this node's generations that still run under the present lease, after [`take_lease`](Self::take_lease) in a
-    /// process that never stopped running them. Nothing changes when this is not the present lease.
-    async fn keep_running(&self, lease: Lease, ids: &[GenerationId]) -> Result<(), StoreError>;
-    /// Adds segments of many generations, in one statement. One that is there already (same generation and first position) stays as it
-    /// is, one whose generation does not run any more, or not under this lease, is left out: the same batch may come twice. When the
-    /// store refuses one, none is added.
+    /// process that never stopped running them. Returns those that are under it now; none when this is not the present lease.
+    async fn keep_running(
+        &self,
+        lease: Lease,
+        ids: &[GenerationId],
+    ) -> Result<Vec<GenerationId>, StoreError>;
+    /// Adds segments of many generations, in one statement. Of two with the same generation and first position the longer one stays;
+    /// one whose generation does not run any more, or not under this lease, is left out: the same batch may come twice. When the store
+    /// refuses one, none is added.
+    /// Unavailable when this is not the node's lease any more: what is said then waits until it has another.
     async fn append_events(
         &self,
         lease: Lease,
@@ -459,6 +464,9 @@ pub trait Recordings {
         id: GenerationId,
         ending: &Ending,
     ) -> Result<bool, StoreError>;
+
+    /// True when the generation ended like this, or is not there any more. False when it runs, or somebody else ended it.
+    async fn has_end(&self, id: GenerationId, ending: &Ending) -> Result<bool, StoreError>;
 
     /// Forgets the events of generations that ended before this time; how many generations. In many short transactions: a call that is
     /// dropped has forgotten some.

@@ -42,6 +42,8 @@ static SQLITE: Migrator = sqlx::migrate!("./migrations/sqlite");
 
 /// How long Postgres works on one statement before it gives up.
 const STATEMENT_TIMEOUT: &str = "10s";
+/// How long it waits for what another transaction holds: a question that cannot begin says so soon.
+const LOCK_TIMEOUT: &str = "4s";
 /// How long a transaction of a process that hangs may keep its locks.
 const IDLE_TRANSACTION_TIMEOUT: &str = "30s";
 /// How long a migration may take, the wait for another process that migrates included.
@@ -90,7 +92,9 @@ async fn open_postgres(url: &str, options: &StoreOptions) -> Result<Arc<dyn Stor
     let pool = PgPoolOptions::new()
         .max_connections(options.connections.max(1))
         .acquire_timeout(options.acquire_timeout)
-        .after_connect(|connection, _| Box::pin(set_timeouts(connection, STATEMENT_TIMEOUT)))
+        .after_connect(|connection, _| {
+            Box::pin(set_timeouts(connection, STATEMENT_TIMEOUT, LOCK_TIMEOUT))
+        })
         // In place of the ping, at the same price: sqlx counts a transaction from the answer to BEGIN on. When a caller goes away
         // before, the connection comes back inside a transaction that nobody would commit. There, and only there, these differ
         // (in one simple query, that is; the extended protocol moves the clock between its messages).
@@ -122,17 +126,23 @@ async fn open_postgres(url: &str, options: &StoreOptions) -> Result<Arc<dyn Stor
 
 async fn connect(server: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let mut connection = PgConnection::connect_with(server).await?;
-    set_timeouts(&mut connection, MIGRATION_TIMEOUT).await?;
+    set_timeouts(&mut connection, MIGRATION_TIMEOUT, MIGRATION_TIMEOUT).await?;
     Ok(connection)
 }
 
 /// By statement, not in the start-up packet, where connection poolers refuse what they do not know.
-async fn set_timeouts(connection: &mut PgConnection, statement: &str) -> Result<(), sqlx::Error> {
+async fn set_timeouts(
+    connection: &mut PgConnection,
+    statement: &str,
+    lock: &str,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "SELECT set_config('statement_timeout', $1, false), set_config('idle_in_transaction_session_timeout', $2, false)",
+        "SELECT set_config('statement_timeout', $1, false), set_config('idle_in_transaction_session_timeout', $2, false),
+            set_config('lock_timeout', $3, false)",
     )
     .bind(statement)
     .bind(IDLE_TRANSACTION_TIMEOUT)
+    .bind(lock)
     .execute(connection)
     .await
     .map(|_| ())

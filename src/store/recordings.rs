@@ -54,21 +54,30 @@ impl Recordings for Sql {
         Ok(renewed > 0)
     }
 
-    async fn keep_running(&self, lease: Lease, ids: &[GenerationId]) -> Result<(), StoreError> {
+    async fn keep_running(
+        &self,
+        lease: Lease,
+        ids: &[GenerationId],
+    ) -> Result<Vec<GenerationId>, StoreError> {
         const SQL: &str = "UPDATE generations SET epoch = $3
             WHERE id = $1 AND node_id = $2 AND status = 'running'
                 AND EXISTS (SELECT 1 FROM nodes WHERE nodes.id = $2 AND nodes.epoch = $3)";
+        let mut kept = Vec::new();
         let mut tx = self.begin().await?;
         for id in ids {
-            execute!(
+            let running = execute!(
                 tx.on(),
                 sqlx::query(SQL)
                     .bind(id.0)
                     .bind(lease.node.0)
                     .bind(lease.epoch)
             )?;
+            if running > 0 {
+                kept.push(*id);
+            }
         }
-        tx.commit().await
+        tx.commit().await?;
+        Ok(kept)
     }
 
     async fn append_events(
@@ -160,6 +169,15 @@ impl Recordings for Sql {
         ending: &Ending,
     ) -> Result<bool, StoreError> {
         store_end(self, id, ending, Ends::Recovered { by: node }).await
+    }
+
+    async fn has_end(&self, id: GenerationId, ending: &Ending) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT status, last_seq FROM generations WHERE id = $1";
+        let row = on!(&self.read, c => sqlx::query_as::<_, (String, i64)>(SQL)
+            .bind(id.0).fetch_optional(c))?;
+        Ok(row.is_none_or(|(status, last_seq)| {
+            status == ending.outcome.as_str() && u64::try_from(last_seq) == Ok(ending.last_seq)
+        }))
     }
 
     async fn forget_events(&self, ended_before: OffsetDateTime) -> Result<u64, StoreError> {

@@ -137,9 +137,9 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// By class (PostgreSQL, appendix A): connection, log-in, idle transaction ended, read-only (a replica), unknown database, conflict
-/// with another transaction, no resources, object in use, operator's intervention or a timeout.
+/// with another transaction, no resources, object in use, operator's intervention or a timeout, the machine under it (I/O).
 fn passes_on_postgres(code: &str) -> bool {
-    ["08", "28", "25", "3D", "40", "53", "55", "57"]
+    ["08", "28", "25", "3D", "40", "53", "55", "57", "58"]
         .iter()
         .any(|class| code.starts_with(class))
 }

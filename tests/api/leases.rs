@@ -44,6 +44,52 @@ async fn what_is_said_while_the_lease_is_lost_is_recorded_when_it_is_back() {
     app.end().await;
 }
 
+/// As another node ends an answer of which it found so much.
+pub fn left_over(content: &str) -> Ending {
+    Ending {
+        outcome: Outcome::Interrupted,
+        content: content.to_owned(),
+        reasoning: None,
+        tool_calls: None,
+        model: None,
+        finish_reason: None,
+        usage: None,
+        timings: Timings {
+            first_token_ms: None,
+            total_ms: 0,
+        },
+        problem: None,
+        last_seq: 1_000_002,
+        leaves_message: false,
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_another_node_ended_ends_here_too_with_all_its_text() {
+    let app = spawn_app().await;
+    let (turn, mut call) = app.answering().await;
+    call.send("Hello").await;
+    let mut events = app.owner.events(&turn, 0).await;
+    let mut reader = Reader::default();
+    events.read_until(&mut reader, 5).await;
+    let store = &app.chat.store;
+    let own = app.chat.recorder.lease().node;
+    let taken = store.take_lease(own, Duration::ZERO).await;
+    taken.expect("taken");
+    let id = turn.generation.parse().expect("an id");
+    let recovered = store.recover(NodeId::new(), id, &left_over("Hel")).await;
+    assert!(recovered.expect("stored"));
+    events.read_to_end(&mut reader).await;
+    call.closed().await;
+    assert_eq!(
+        (reader.text.as_str(), reader.outcome()),
+        ("Hello", "interrupted")
+    );
+    assert_eq!(reader.done.as_ref().expect("the end")["stored"], true);
+    assert_eq!(app.owner.message(&turn).await["content"], "Hello");
+    app.end().await;
+}
+
 #[tokio::test]
 async fn an_answer_that_another_node_ended_and_somebody_carried_on_does_not_claim_to_be_stored() {
     let app = spawn_app().await;
@@ -61,22 +107,7 @@ async fn an_answer_that_another_node_ended_and_somebody_carried_on_does_not_clai
     );
     let (own, other) = (own.expect("taken"), other.expect("taken"));
     let id: GenerationId = turn.generation.parse().expect("an id");
-    let ending = Ending {
-        outcome: Outcome::Interrupted,
-        content: "Hel".to_owned(),
-        reasoning: None,
-        tool_calls: None,
-        model: None,
-        finish_reason: None,
-        usage: None,
-        timings: Timings {
-            first_token_ms: None,
-            total_ms: 0,
-        },
-        problem: None,
-        last_seq: 1_000_002,
-        leaves_message: false,
-    };
+    let ending = left_over("Hel");
     let recovered = store.recover(other.node, id, &ending).await;
     assert!(recovered.expect("stored"), "under {own:?}");
     let carries_on = NewTurn {

@@ -2,15 +2,20 @@
 //!
 //! The database is SQLite here, and what keeps it from writing is another process's lock.
 
+use super::leases::left_over;
 use crate::support::{
     app::{TestApp, Turn, problem, send, spawn_app_with},
     events::Reader,
     until,
 };
-use continuo::model::GenerationId;
+use continuo::{
+    model::{GenerationId, NodeId},
+    store::{self, NewTurn, StoreOptions, TurnOf},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use std::time::Duration;
 
 /// Nobody writes to the database for as long as this lives.
 struct Locked(SqliteConnection);
@@ -256,5 +261,48 @@ async fn what_was_on_disk_when_the_process_ended_is_stored_at_the_next_start() {
     }
     assert_eq!(app.owner.read_all(&ended).await, whole, "event by event");
     assert_eq!(app.owner.read_all(&running).await, reader);
+    app.end().await;
+}
+
+#[tokio::test]
+async fn an_end_that_comes_from_disk_too_late_is_set_aside() {
+    let mut app = spawn_app_with(&[SHORT]).await;
+    let (turn, mut call) = app.answering().await;
+    let owner = app.chat.store.users().await.expect("users")[0].id;
+    let node = app.chat.recorder.lease().node;
+    let locked = lock(&app).await;
+    call.send("Hello").await;
+    call.finish("stop").await;
+    call.done().await;
+    assert_eq!(app.owner.read_all(&turn).await.outcome(), "completed");
+    app.shut_down().await;
+    locked.unlock().await;
+
+    // Before it starts again, another node ends the answer, and somebody carries it on there.
+    let url = format!("sqlite://{}", app.data().join("continuo.sqlite3").display());
+    let store = store::open(&url, &StoreOptions::default()).await;
+    let store = store.expect("the database");
+    let id = turn.generation.parse().expect("an id");
+    let recovered = store.recover(node, id, &left_over("")).await;
+    assert!(recovered.expect("stored"));
+    let other = store
+        .take_lease(NodeId::new(), Duration::from_mins(1))
+        .await;
+    let carries_on = NewTurn {
+        generation_id: GenerationId::new(),
+        message_id: turn.message.parse().expect("an id"),
+        lease: other.expect("taken"),
+        model: None,
+        of: TurnOf::Continue,
+    };
+    let begun = store.begin_turn(owner, &carries_on, None).await;
+    assert!(begun.expect("stored").is_ok());
+    store.close().await;
+
+    let app = app.again().await;
+    assert_eq!(app.chat.recorder.backlog().0, 0);
+    let aside = app.data().join("spool/set-aside");
+    assert_eq!(std::fs::read_dir(aside).expect("kept").count(), 1);
+    assert_eq!(app.owner.message(&turn).await["status"], "streaming");
     app.end().await;
 }

@@ -146,18 +146,17 @@ pub async fn a_node_that_comes_back_in_time_goes_on(db: &Scratch) {
     assert_eq!(store.seize_expired(PRESENT).await.unwrap().len(), 2);
     let back = store.take_lease(lease.node, LONG).await.unwrap();
     // Not with the lease that was taken, and not what others run.
-    store
-        .keep_running(lease, &[new.generation_id])
-        .await
-        .unwrap();
+    let kept = store.keep_running(lease, &[new.generation_id]).await;
+    assert!(kept.unwrap().is_empty());
     let mine = prompt(id, Parent::Root, "q");
     begin(store, owner, &mine).await;
     let said = [segment(&new, 1, 2), segment(&mine, 1, 2)];
     store.append_events(back, &said).await.unwrap();
     assert!(recorded(store, &new).await.is_empty());
     let kept = [new.generation_id, mine.generation_id, GenerationId::new()];
-    store.keep_running(back, &kept).await.unwrap();
-    store.keep_running(lease, &kept).await.unwrap();
+    let running = store.keep_running(back, &kept).await;
+    assert_eq!(running.unwrap(), [new.generation_id]);
+    assert!(store.keep_running(lease, &kept).await.unwrap().is_empty());
     store.append_events(back, &said).await.unwrap();
     assert_eq!(recorded(store, &new).await, said[..1]);
     assert!(recorded(store, &mine).await.is_empty());
@@ -169,10 +168,17 @@ pub async fn a_node_that_comes_back_in_time_goes_on(db: &Scratch) {
         .recover(NODE, forgotten.generation_id, &lost("x"))
         .await;
     assert!(recovered.unwrap(), "nobody does");
+    let ended = ending("all of it");
+    assert!(!store.has_end(new.generation_id, &ended).await.unwrap());
     end(store, &new, "all of it").await;
+    assert!(store.has_end(new.generation_id, &ended).await.unwrap());
+    let recovered = store.has_end(forgotten.generation_id, &ended).await;
+    assert!(!recovered.unwrap(), "another end");
+    let deleted = store.has_end(GenerationId::new(), &ended).await;
+    assert!(deleted.unwrap(), "nothing is left to be said");
     // What has ended is not run again.
     let kept = [forgotten.generation_id, new.generation_id];
-    store.keep_running(back, &kept).await.unwrap();
+    assert!(store.keep_running(back, &kept).await.unwrap().is_empty());
     assert!(store.running_here(lease.node).await.unwrap().is_empty());
 }
 
