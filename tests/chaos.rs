@@ -14,6 +14,8 @@ mod dropped;
 mod kills;
 #[path = "chaos/namespace.rs"]
 mod namespace;
+#[path = "chaos/nodes.rs"]
+mod nodes;
 #[path = "chaos/outage.rs"]
 mod outage;
 #[path = "chaos/overload.rs"]
