@@ -6,6 +6,7 @@ use crate::support::{
     until,
 };
 use continuo::{
+    event::EventSegment,
     model::{GenerationId, MessageId, NodeId, UserId, now},
     store::{Effect, Lease, NewTurn, Parent, TurnOf},
 };
@@ -148,6 +149,54 @@ async fn an_answer_that_nobody_writes_is_interrupted_at_the_first_look() {
         app.upstream.next_call().await.answer(&["Gladly"]).await;
         assert_eq!(app.owner.read_all(&next).await.text, "Gladly");
     }
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_position_that_was_lost_with_its_process_starts_over_and_the_others_go_on() {
+    let app = spawn_app().await;
+    let lease = app.chat.recorder.lease();
+    let (turn, _) = begun(&app, lease).await;
+    let segment = |first_seq, frames: &str| EventSegment {
+        generation_id: turn.generation.parse().expect("an id"),
+        first_seq,
+        last_seq: first_seq + frames.lines().count() as u64 - 1,
+        frames: frames.to_owned(),
+    };
+    let said = [
+        segment(1, "started {}\ndelta {\"text\":\"Hel\"}\n"),
+        segment(3, "delta {\"text\":\"lo\"}\n"),
+    ];
+    let appended = app.chat.store.append_events(lease, &said).await;
+    appended.expect("the store writes");
+    for (position, events) in [
+        (0, vec!["started", "delta", "delta", "done"]),
+        (1, vec!["delta", "delta", "done"]),
+        (2, vec!["delta", "done"]),
+        (3, vec!["done"]),
+        (4, vec!["gap", "snapshot", "done"]),
+        (500_000, vec!["gap", "snapshot", "done"]),
+        (1_000_002, vec!["done"]),
+    ] {
+        let mut reader = app.owner.events(&turn, position).await;
+        let mut seen = Vec::new();
+        while let Some(frame) = reader.next().await {
+            let event = frame.event.expect("a name");
+            let data = frame.data.expect("data");
+            if event == "gap" {
+                assert_eq!(data, json!({"reason": "lost", "seq": 1_000_002}));
+            }
+            if event == "snapshot" {
+                assert_eq!(
+                    (frame.id, &data["text"]),
+                    (Some(1_000_002), &json!("Hello"))
+                );
+            }
+            seen.push(event);
+        }
+        assert_eq!(seen, events, "after {position}");
+    }
+    assert_eq!(app.owner.message(&turn).await["content"], "Hello");
     app.end().await;
 }
 

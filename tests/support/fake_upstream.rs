@@ -24,7 +24,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, watch},
@@ -41,6 +41,8 @@ pub struct FakeUpstream {
     calls: tokio::sync::Mutex<mpsc::UnboundedReceiver<Call>>,
     shared: Arc<Shared>,
     listening: tokio::task::AbortHandle,
+    /// Held, so that nobody else listens there when this one has stopped.
+    _port: TcpSocket,
 }
 
 struct Shared {
@@ -51,8 +53,15 @@ struct Shared {
 
 impl FakeUpstream {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
+        let bound = |address: SocketAddr| {
+            let socket = TcpSocket::new_v4().expect("a socket");
+            socket.set_reuseaddr(true).expect("a socket");
+            socket.bind(address).expect("a port");
+            socket
+        };
+        let port = bound(([127, 0, 0, 1], 0).into());
+        let address = port.local_addr().expect("an address");
+        let listener = bound(address).listen(1024).expect("it listens");
         let (calls, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             calls,
@@ -71,6 +80,7 @@ impl FakeUpstream {
             calls: receiver.into(),
             shared,
             listening: listening.abort_handle(),
+            _port: port,
         }
     }
 
