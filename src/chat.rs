@@ -169,7 +169,7 @@ impl Chat {
             return Err(StartError::SpoolFull);
         }
         // Answers that ended on disk only still stream to the store, which would refuse a question below them.
-        if !self.recorder.settled().await {
+        if !self.recorder.settled(start.owner).await {
             return Err(StartError::Unsettled);
         }
         let started = Started {

@@ -79,8 +79,8 @@ pub struct Recorder {
     spool: Spool,
     /// Those whose end is in the spool, or was and is nowhere else.
     waiting: Mutex<HashMap<GenerationId, Arc<Waiting>>>,
-    /// The last entry of the spool has gone to the store.
-    emptied: Notify,
+    /// An end that waited is in the store.
+    replayed: Notify,
     /// Neither store nor spool took what came last.
     stuck: AtomicBool,
 }
@@ -103,7 +103,7 @@ impl Recorder {
             lease: Mutex::new(lease),
             spool,
             waiting: Mutex::default(),
-            emptied: Notify::new(),
+            replayed: Notify::new(),
             stuck: AtomicBool::new(false),
         }))
     }
@@ -224,16 +224,23 @@ impl Recorder {
         waiting.filter(|waiting| waiting.owner == user)
     }
 
-    /// Waits until nothing waits for the store any more, so that what it says is the whole truth. False when it takes too long.
-    pub async fn settled(&self) -> bool {
+    /// Waits until the ends of this user's answers that wait now are in the store, so that what it says of them is the truth. False when
+    /// it takes too long.
+    pub async fn settled(&self, user: UserId) -> bool {
+        let mut ends: Vec<_> = self.lock_waiting().values().cloned().collect();
+        ends.retain(|end| end.owner == user);
+        let is_settled = || {
+            let waiting = self.lock_waiting();
+            !ends.iter().any(|end| waiting.contains_key(&end.record.id))
+        };
         let deadline = Instant::now() + self.options.patience;
         loop {
-            let emptied = self.emptied.notified();
-            if self.spool.is_empty() {
+            let replayed = self.replayed.notified();
+            if is_settled() {
                 return true;
             }
-            if tokio::time::timeout_at(deadline, emptied).await.is_err() {
-                return self.spool.is_empty();
+            if tokio::time::timeout_at(deadline, replayed).await.is_err() {
+                return is_settled();
             }
         }
     }
@@ -296,6 +303,7 @@ impl Recorder {
 
     fn wait_no_more(&self, id: GenerationId) {
         self.lock_waiting().remove(&id);
+        self.replayed.notify_waiters();
     }
 
     fn lock_waiting(&self) -> std::sync::MutexGuard<'_, HashMap<GenerationId, Arc<Waiting>>> {

@@ -170,7 +170,7 @@ impl Chat {
         }
         let is_waiting = || self.recorder.waiting(user, id).is_some();
         // Still there when nothing is on disk: its file was lost, see `Recorder::replay_lost`.
-        if is_waiting() && (!self.recorder.settled().await || is_waiting()) {
+        if is_waiting() && (!self.recorder.settled(user).await || is_waiting()) {
             return Err(ChatError::Unsettled);
         }
         Ok(())

@@ -61,9 +61,7 @@ impl Recorder {
             }
         }
         if self.spool.is_empty() {
-            let replayed = self.replay_lost().await;
-            self.emptied.notify_waiters();
-            replayed?;
+            self.replay_lost().await?;
         }
         Ok(())
     }

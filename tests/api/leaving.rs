@@ -131,7 +131,8 @@ async fn a_heartbeat_tells_the_position_and_has_no_id_of_its_own() {
 #[tokio::test]
 async fn a_reader_that_stands_still_slows_neither_the_answer_nor_the_others() {
     const PIECES: usize = 96;
-    let app = spawn_app().await;
+    // On a busy machine it may stand still for long.
+    let app = spawn_app_with(&[("emitter.peer_timeout_seconds", "600")]).await;
     let (turn, mut call) = app.answering().await;
     let mut stuck = Raw::connect(&app.origin).await;
     let window = |socket: &TcpStream, bytes| SockRef::from(socket).set_recv_buffer_size(bytes);
@@ -241,6 +242,12 @@ async fn a_peer_that_never_reads_again_is_cut_and_leaves_the_registry() {
     drop(stuck);
     call.finish("stop").await;
     call.done().await;
-    assert_eq!(app.owner.read_all(&turn).await.text.len(), 64 * piece.len());
+    // On a busy machine this one may be taken for stuck, too: then it resumes.
+    let mut reader = Reader::default();
+    while reader.done.is_none() {
+        let mut events = app.owner.events(&turn, reader.position).await;
+        events.read_to_end(&mut reader).await;
+    }
+    assert_eq!(reader.text.len(), 64 * piece.len());
     app.end().await;
 }

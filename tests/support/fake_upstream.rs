@@ -49,9 +49,14 @@ struct Shared {
     calls: mpsc::UnboundedSender<Call>,
     models: Mutex<Option<Vec<String>>>,
     connections: watch::Sender<usize>,
+    serving: Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
 impl FakeUpstream {
+    #[expect(
+        clippy::unused_async,
+        reason = "it starts like everything else of a test"
+    )]
     pub async fn start() -> Self {
         let bound = |address: SocketAddr| {
             let socket = TcpSocket::new_v4().expect("a socket");
@@ -67,12 +72,15 @@ impl FakeUpstream {
             calls,
             models: Mutex::new(Some(vec![MODEL.to_owned()])),
             connections: watch::Sender::new(0),
+            serving: Mutex::default(),
         });
         let accepting = shared.clone();
         let listening = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 accepting.connections.send_modify(|count| *count += 1);
-                tokio::spawn(serve(socket, accepting.clone()));
+                let serving = tokio::spawn(serve(socket, accepting.clone()));
+                let mut all = accepting.serving.lock().expect("not poisoned");
+                all.push(serving.abort_handle());
             }
         });
         Self {
@@ -115,9 +123,12 @@ impl FakeUpstream {
         *self.shared.connections.borrow()
     }
 
-    /// No new connections from now on: connecting is refused.
+    /// No connections from now on: connecting is refused, and those that were kept alive are closed.
     pub async fn stop_listening(&self) {
         self.listening.abort();
+        for connection in self.shared.serving.lock().expect("not poisoned").drain(..) {
+            connection.abort();
+        }
         // The listener is gone when the port refuses.
         while TcpStream::connect(self.address).await.is_ok() {
             tokio::task::yield_now().await;
