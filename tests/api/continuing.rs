@@ -506,6 +506,7 @@ async fn what_cannot_be_carried_on_is_refused_and_nothing_starts() {
     assert_eq!(refusal["generation_id"], calling.generation.as_str());
     app.owner.stop(&calling).await;
     drop(events);
+    app.caught_up().await;
     let before = app.owner.read(&calling.conversation).await;
     let refused = send(carry_on(&app.owner, &calling.message)).await;
     problem(refused, 409, "ends-in-tool-calls").await;

@@ -43,13 +43,6 @@ async fn ready(app: &TestApp) -> Value {
     response.json().await.expect("JSON")
 }
 
-async fn caught_up(app: &TestApp) {
-    until("the database has it all", async || {
-        app.chat.recorder.backlog() == 0
-    })
-    .await;
-}
-
 /// What the store itself says, whatever is on disk or in memory.
 async fn stored(app: &TestApp, turn: &Turn) -> (String, String) {
     let id: GenerationId = turn.generation.parse().expect("an id");
@@ -98,7 +91,7 @@ async fn an_answer_that_ends_during_an_outage_is_kept_on_disk_and_stored_once_la
     problem(response, 503, "store-unavailable").await;
 
     locked.unlock().await;
-    caught_up(&app).await;
+    app.caught_up().await;
     assert_eq!(
         stored(&app, &turn).await,
         ("completed".to_owned(), "Hello".to_owned())
@@ -134,7 +127,7 @@ async fn an_answer_that_left_memory_is_read_from_disk() {
     assert_eq!(app.owner.stop(&turn).await, record, "it has ended");
     problem(send(stranger.get(&path)).await, 404, "not-found").await;
     locked.unlock().await;
-    caught_up(&app).await;
+    app.caught_up().await;
     let again = app.owner.read_all(&turn).await;
     assert_eq!((again.text, again.gaps), (reader.text, 0), "event by event");
     app.end().await;
@@ -160,7 +153,7 @@ async fn a_stop_during_an_outage_ends_the_answer_and_keeps_it() {
     problem(send(delete()).await, 503, "store-unavailable").await;
     assert_eq!(app.owner.message(&turn).await["content"], "Hel");
     locked.unlock().await;
-    caught_up(&app).await;
+    app.caught_up().await;
     assert_eq!(
         stored(&app, &turn).await,
         ("stopped".to_owned(), "Hel".to_owned())
@@ -216,7 +209,7 @@ async fn an_answer_whose_file_is_lost_while_it_waits_is_stored_from_memory() {
         std::fs::write(file.expect("a file").path(), "not an entry").expect("written");
     }
     locked.unlock().await;
-    caught_up(&app).await;
+    app.caught_up().await;
     until("the database has it", async || {
         stored(&app, &turn).await == ("completed".to_owned(), "Hello".to_owned())
     })

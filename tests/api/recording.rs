@@ -76,11 +76,7 @@ async fn a_reader_resumes_from_any_position_after_the_log_left_memory() {
     events.read_to_end(&mut reader).await;
     drop(events);
     app.nothing_in_memory().await;
-    // On a busy machine its end may have gone by way of the disk.
-    until("the database has it all", async || {
-        app.chat.recorder.backlog().0 == 0
-    })
-    .await;
+    app.caught_up().await;
     let all = frames(&app, &turn, 0).await;
     assert_eq!(all.len() as u64, reader.position);
     for after in 0..=reader.position {

@@ -168,6 +168,15 @@ impl TestApp {
         until("no log is kept", async || registry.retained_count() == 0).await;
     }
 
+    /// Waits until nothing waits on disk for the database: on a busy machine batches and ends may go that way.
+    pub async fn caught_up(&self) {
+        let recorder = &self.chat.recorder;
+        until("the database has it all", async || {
+            recorder.backlog().0 == 0
+        })
+        .await;
+    }
+
     /// Ends the program. Fails when an emitter or a generation is left behind, or when what was opened and closed does not add up.
     pub async fn end(mut self) {
         self.no_emitters().await;
