@@ -2,8 +2,11 @@
 //!
 //! An event is encoded once, when it enters the log; every reader sends the same bytes.
 
-use crate::model::{
-    ConversationId, GenerationId, MessageId, Outcome, Problem, Timings, ToolCallFragment, Usage,
+use crate::{
+    markdown::{NewBlocks, Rendered},
+    model::{
+        ConversationId, GenerationId, MessageId, Outcome, Problem, Timings, ToolCallFragment, Usage,
+    },
 };
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
@@ -23,6 +26,8 @@ pub enum Event {
     ToolCalls {
         tool_calls: Vec<ToolCallFragment>,
     },
+    /// Markdown blocks of the text that are finished now; before the end all are told.
+    Block(NewBlocks),
     Usage(Usage),
     /// The terminal event: a log has exactly one, the last.
     Done(Box<Done>),
@@ -33,7 +38,7 @@ pub enum Event {
     },
     /// The whole message up to its position, instead of the events before: those that are gone, or those of the answer that this
     /// generation carries on.
-    Snapshot(Transcript),
+    Snapshot(Snapshot),
     /// The heartbeat; never in a log, without an id. `seq` is the reader's position.
     Ping {
         seq: u64,
@@ -66,6 +71,33 @@ pub struct Done {
     pub problem: Option<Problem>,
 }
 
+/// The content of a `snapshot`: what a reader has assembled, in text and in blocks.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    #[serde(flatten)]
+    transcript: Transcript,
+    #[serde(flatten)]
+    rendered: Rendered,
+}
+
+impl Snapshot {
+    /// Of a text that may still grow.
+    pub fn open(transcript: Transcript) -> Self {
+        Self {
+            rendered: Rendered::open(&transcript.text),
+            transcript,
+        }
+    }
+
+    /// Of a text that is complete.
+    pub fn whole(transcript: Transcript) -> Self {
+        Self {
+            rendered: Rendered::whole(&transcript.text),
+            transcript,
+        }
+    }
+}
+
 /// Why a position is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,6 +124,7 @@ impl Event {
             Self::Delta { .. } => "delta",
             Self::Reasoning { .. } => "reasoning",
             Self::ToolCalls { .. } => "tool_calls",
+            Self::Block(_) => "block",
             Self::Usage(_) => "usage",
             Self::Done(_) => "done",
             Self::Gap { .. } => "gap",
@@ -120,12 +153,23 @@ impl Encoded {
         frames.extend([self.name, " ", &self.data, "\n"]);
     }
 
+    /// Whether it leaves no text open that is not in a block; `None` when it says nothing about text.
+    pub fn closes_blocks(&self) -> Option<bool> {
+        match self.name {
+            "block" => Some(self.data.ends_with(r#","tail":""}"#)),
+            "snapshot" => Some(self.data.ends_with(r#""tail":""}"#)),
+            "delta" => Some(false),
+            _ => None,
+        }
+    }
+
     fn of_line(line: &str) -> Option<Self> {
-        const RECORDED: [&str; 6] = [
+        const RECORDED: [&str; 7] = [
             "started",
             "delta",
             "reasoning",
             "tool_calls",
+            "block",
             "usage",
             "snapshot",
         ];
@@ -160,7 +204,7 @@ impl EventSegment {
 /// More tool calls than this in one answer are not kept: an index is a number that the upstream chose.
 const MAX_TOOL_CALLS: usize = 1024;
 
-/// What a reader has assembled after some event: the content of a `snapshot`, and of the stored message at the end.
+/// What a reader has assembled after some event, blocks aside: they follow from the text. In the end, the stored message.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
     pub text: String,
@@ -175,7 +219,7 @@ impl Transcript {
             Event::Delta { text } => self.text.push_str(text),
             Event::Reasoning { text } => self.reasoning.push_str(text),
             Event::ToolCalls { tool_calls } => tool_calls.iter().for_each(|f| self.add_fragment(f)),
-            Event::Snapshot(before) => self.clone_from(before),
+            Event::Snapshot(before) => self.clone_from(&before.transcript),
             _ => {}
         }
     }

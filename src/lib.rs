@@ -9,6 +9,7 @@ pub mod emitter;
 pub mod event;
 pub mod generation;
 pub mod log;
+pub mod markdown;
 pub mod model;
 pub mod problem;
 pub mod recorder;

@@ -4,7 +4,8 @@
 //! alone, holds each event encoded once, and ends with exactly one terminal event. Nothing a reader does can reach the writer.
 
 use crate::{
-    event::{Encoded, Event, EventSegment, GapReason, Transcript},
+    event::{Encoded, Event, EventSegment, GapReason, Snapshot, Transcript},
+    markdown::{NewBlocks, Rendered},
     model::GenerationId,
 };
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,8 +34,28 @@ struct State {
     /// The terminal event and its position, which may stand far behind the last event: see [`EventLog::recorded`].
     end: Option<(u64, Encoded)>,
     transcript: Transcript,
+    /// The events tell every block of the text, up to its end.
+    blocks_are_told: bool,
     bytes: usize,
     bytes_at_most: usize,
+}
+
+/// What a reader has who has read everything so far.
+#[derive(Debug)]
+pub struct Standing {
+    pub transcript: Transcript,
+    /// Attaching here continues it exactly.
+    pub seq: u64,
+    /// All blocks of the text are finished and told; else the last may grow.
+    pub is_whole: bool,
+}
+
+/// What is next for a reader: an event of the log, or what is made for this reader alone, and not under the log's lock.
+enum Next {
+    Event(u64, Encoded),
+    StartOver(GapReason, Standing),
+    /// The blocks of this text, before the end of a log that does not tell them all.
+    Blocks(String),
 }
 
 /// Why an event was not appended.
@@ -61,6 +82,7 @@ impl EventLog {
             events: Vec::new(),
             end: None,
             transcript: Transcript::default(),
+            blocks_are_told: true,
             bytes: 0,
             bytes_at_most,
         })
@@ -81,8 +103,10 @@ impl EventLog {
         transcript: Transcript,
         done: &Event,
     ) -> Arc<Self> {
+        let told = events.iter().rev().find_map(Encoded::closes_blocks);
         Self::with(State {
             base,
+            blocks_are_told: told.unwrap_or(true),
             events,
             end: Some((last_seq, done.encode())),
             transcript,
@@ -158,8 +182,16 @@ impl EventLog {
 
     /// The text assembled so far and the position it stands at: attaching there continues it exactly.
     pub fn snapshot(&self) -> (Transcript, u64) {
+        let Standing {
+            transcript, seq, ..
+        } = self.standing();
+        (transcript, seq)
+    }
+
+    /// The same, and how its blocks are to be made.
+    pub fn standing(&self) -> Standing {
         let state = self.lock();
-        (state.transcript.clone(), state.tail())
+        state.standing(state.tail())
     }
 
     /// Resolves once the terminal event is there.
@@ -199,6 +231,7 @@ impl State {
         }
         self.bytes += cost;
         self.transcript.apply(event);
+        self.blocks_are_told = encoded.closes_blocks().unwrap_or(self.blocks_are_told);
         if event.is_terminal() {
             self.end = Some((self.last_event() + 1, encoded));
         } else {
@@ -218,27 +251,30 @@ impl State {
             .map_or_else(|| self.last_event(), |(seq, _)| *seq)
     }
 
-    fn read(&self, after: u64) -> Vec<Frame> {
-        let frame = |(seq, event): (u64, &Encoded)| Frame {
-            seq: Some(seq),
-            event: event.clone(),
-        };
-        let end = self.end.iter().map(|(seq, event)| (*seq, event));
+    fn read(&self, after: u64) -> Vec<Next> {
+        let event = |(seq, event): (u64, &Encoded)| Next::Event(seq, event.clone());
+        let end = self.end.iter().flat_map(|(seq, event)| {
+            let untold = (!self.blocks_are_told).then(|| self.transcript.text.clone());
+            let blocks = untold.map(Next::Blocks);
+            blocks.into_iter().chain([Next::Event(*seq, event.clone())])
+        });
         if (self.base..=self.last_event()).contains(&after) {
             let seen = usize::try_from(after - self.base).unwrap_or(usize::MAX);
-            let events = (after + 1..).zip(self.events.iter().skip(seen));
-            return events.chain(end).take(READ_AT_MOST).map(frame).collect();
+            let events = (after + 1..).zip(self.events.iter().skip(seen)).map(event);
+            return events.chain(end).take(READ_AT_MOST).collect();
         }
         match &self.end {
             Some((seq, _)) if after == *seq => Vec::new(),
             // Where a snapshot stands.
-            Some((seq, _)) if after.checked_add(1) == Some(*seq) => end.map(frame).collect(),
-            _ => self.start_over(after),
+            Some((seq, done)) if after.checked_add(1) == Some(*seq) => {
+                vec![Next::Event(*seq, done.clone())]
+            }
+            _ => vec![self.start_over(after)],
         }
     }
 
     /// The position is not there: `gap`, then everything in one `snapshot`. The terminal event is never part of it.
-    fn start_over(&self, after: u64) -> Vec<Frame> {
+    fn start_over(&self, after: u64) -> Next {
         let seq = self.tail() - u64::from(self.end.is_some());
         let reason = if after < self.base {
             GapReason::Trimmed
@@ -247,16 +283,60 @@ impl State {
         } else {
             GapReason::Lost
         };
-        vec![
-            Frame {
-                seq: None,
-                event: Event::Gap { reason, seq }.encode(),
-            },
-            Frame {
+        Next::StartOver(reason, self.standing(seq))
+    }
+
+    fn standing(&self, seq: u64) -> Standing {
+        Standing {
+            transcript: self.transcript.clone(),
+            seq,
+            is_whole: self.end.is_some() || self.blocks_are_told,
+        }
+    }
+}
+
+impl Next {
+    fn into_frames(self) -> Vec<Frame> {
+        match self {
+            Self::Event(seq, event) => vec![Frame {
                 seq: Some(seq),
-                event: Event::Snapshot(self.transcript.clone()).encode(),
-            },
-        ]
+                event,
+            }],
+            Self::StartOver(reason, standing) => {
+                let gap = Event::Gap {
+                    reason,
+                    seq: standing.seq,
+                };
+                let snapshot = if standing.is_whole {
+                    Snapshot::whole(standing.transcript)
+                } else {
+                    Snapshot::open(standing.transcript)
+                };
+                vec![
+                    Frame {
+                        seq: None,
+                        event: gap.encode(),
+                    },
+                    Frame {
+                        seq: Some(standing.seq),
+                        event: Event::Snapshot(snapshot).encode(),
+                    },
+                ]
+            }
+            // Without a position, because the log has none for it: who is cut behind it gets it again.
+            Self::Blocks(text) => {
+                let Rendered { blocks, tail } = Rendered::whole(&text);
+                let all = NewBlocks {
+                    index: 0,
+                    nodes: blocks,
+                    tail,
+                };
+                vec![Frame {
+                    seq: None,
+                    event: Event::Block(all).encode(),
+                }]
+            }
+        }
     }
 }
 
@@ -302,7 +382,8 @@ impl Cursor {
 
     /// The next events that are there now; none at the tail.
     pub fn read(&mut self) -> Vec<Frame> {
-        let frames = self.log.lock().read(self.after);
+        let next = self.log.lock().read(self.after);
+        let frames: Vec<_> = next.into_iter().flat_map(Next::into_frames).collect();
         if let Some(seq) = frames.iter().rev().find_map(|frame| frame.seq) {
             self.after = seq;
         }
@@ -357,6 +438,7 @@ mod tests {
                     .as_str()
                     .expect("text")
                     .clone_into(&mut self.text),
+                "block" => assert_eq!(frame.seq, None, "made for this reader"),
                 "done" => self.done += 1,
                 name => panic!("unexpected {name}"),
             }
@@ -399,7 +481,10 @@ mod tests {
         assert_eq!(frames[0].seq, None);
         assert_eq!(
             (frames[1].seq, &*frames[1].event.data),
-            (Some(2), r#"{"text":"ab","reasoning":""}"#)
+            (
+                Some(2),
+                r#"{"text":"ab","reasoning":"","blocks":[],"tail":"ab"}"#
+            )
         );
     }
 
@@ -454,9 +539,9 @@ mod tests {
         }
         let log = recorded(&log, 2, 1_000_002);
         for (after, names) in [
-            (0, vec!["delta", "delta", "done"]),
-            (1, vec!["delta", "done"]),
-            (2, vec!["done"]),
+            (0, vec!["delta", "delta", "block", "done"]),
+            (1, vec!["delta", "block", "done"]),
+            (2, vec!["block", "done"]),
             (3, vec!["gap", "snapshot", "done"]),
             (1_000_000, vec!["gap", "snapshot", "done"]),
             (1_000_001, vec!["done"]),
@@ -477,11 +562,61 @@ mod tests {
             assert!(cursor.is_at_end());
             if let Some(snapshot) = seen.iter().find(|frame| frame.event.name == "snapshot") {
                 assert_eq!(snapshot.seq, Some(1_000_001));
-                assert_eq!(&*snapshot.event.data, r#"{"text":"ab","reasoning":""}"#);
+                let whole = r#"{"text":"ab","reasoning":"","blocks":[["p",{},"ab"]],"tail":""}"#;
+                assert_eq!(&*snapshot.event.data, whole);
             }
         }
         let frames = log.cursor(3).read();
         assert_eq!(&*frames[0].event.data, r#"{"reason":"lost","seq":1000001}"#);
+    }
+
+    #[test]
+    fn a_log_that_does_not_tell_all_blocks_has_them_told_before_its_end() {
+        let blocks = |index, tail: &str| {
+            Event::Block(NewBlocks {
+                index,
+                nodes: Rendered::whole("x").blocks,
+                tail: tail.to_owned(),
+            })
+        };
+        for (events, names) in [
+            (vec![delta("a")], vec!["delta", "block", "done"]),
+            (
+                vec![delta("a"), blocks(0, "b")],
+                vec!["delta", "block", "block", "done"],
+            ),
+            (
+                vec![delta("a"), blocks(0, "")],
+                vec!["delta", "block", "done"],
+            ),
+            (
+                vec![blocks(0, ""), delta("a")],
+                vec!["block", "delta", "block", "done"],
+            ),
+            (vec![], vec!["done"]),
+        ] {
+            let log = EventLog::new(1 << 20);
+            for event in &events {
+                log.append(event).expect("room");
+            }
+            log.append(&done()).expect("the end");
+            let (seq, kept) = (log.seq(), log.seq() - 1);
+            for log in [log.clone(), recorded(&log, kept, seq)] {
+                let frames = log.cursor(0).read();
+                let found: Vec<_> = frames.iter().map(|frame| frame.event.name).collect();
+                assert_eq!(found, names);
+                let made = &frames[frames.len().saturating_sub(2)];
+                if made.seq.is_none() {
+                    let all = r#"{"index":0,"nodes":[["p",{},"a"]],"tail":""}"#;
+                    assert_eq!(&*made.event.data, all);
+                }
+                // Cut between the two, a reader gets both again.
+                assert_eq!(
+                    log.cursor(kept).read().len(),
+                    1 + usize::from(made.seq.is_none())
+                );
+            }
+        }
     }
 
     #[test]
@@ -491,7 +626,7 @@ mod tests {
             text: "before ".into(),
             ..Transcript::default()
         };
-        let seq = log.append_both(&delta("x"), &Event::Snapshot(before));
+        let seq = log.append_both(&delta("x"), &Event::Snapshot(Snapshot::open(before)));
         assert_eq!(seq, Ok(2));
         log.append(&delta("after")).expect("room");
         assert_eq!(log.snapshot().0.text, "before after");

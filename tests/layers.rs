@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 /// Top to bottom. A module imports from rows above its own and, within a row, only from modules named before it.
 const ROWS: [&[&str]; 6] = [
-    &["model", "text", "event", "markdown"],
+    &["model", "text", "markdown", "event"],
     &["log", "generation"],
     &["upstream", "store", "bus"],
     &["registry", "recorder", "chat"],

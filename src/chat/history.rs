@@ -3,8 +3,10 @@
 use super::{Chat, ChatError, reading::Found};
 use crate::{
     event::Transcript,
+    log::Standing,
     model::{
-        Conversation, ConversationId, Ending, GenerationId, Message, Outcome, Progress, UserId,
+        Conversation, ConversationId, Ending, GenerationId, Message, MessageId, Outcome, Progress,
+        UserId,
     },
     store::Deleted,
 };
@@ -17,6 +19,9 @@ pub struct ConversationRead {
     pub conversation: Conversation,
     pub messages: Vec<Message>,
     pub generation: Option<RunningAt>,
+    /// Messages whose text may still grow within its last block.
+    #[serde(skip)]
+    pub open: Vec<MessageId>,
 }
 
 /// Attaching to this generation at this position continues the text of its message exactly.
@@ -40,44 +45,22 @@ impl Chat {
                 return Ok(None);
             };
             let mut running = None;
+            let mut open = Vec::new();
             let mut look_again = false;
             for message in messages
                 .iter_mut()
                 .filter(|message| self.is_open(user, message))
             {
-                let generation = message
-                    .generation_id
-                    .and_then(|id| self.registry.generation(user, id));
-                match generation {
-                    Some(generation) if !generation.log.is_closed() => {
-                        let (transcript, seq) = generation.snapshot();
-                        // Before its first event the log does not have yet what an answer that is carried on had before.
-                        if seq > 0 {
-                            show(message, transcript);
-                        }
-                        let is_head = conversation.head_id == Some(message.id);
-                        if is_head || running.is_none() {
-                            running = Some(RunningAt {
-                                id: generation.id,
-                                seq,
-                            });
+                match self.truth(user, message).await? {
+                    Truth::Running(at, is_whole) => {
+                        open.extend((!is_whole).then_some(message.id));
+                        if conversation.head_id == Some(message.id) || running.is_none() {
+                            running = Some(at);
                         }
                     }
-                    Some(generation) => {
-                        ended_meanwhile = true;
-                        // Still not stored: the store is down, and memory is all there is.
-                        if let Some(ending) = generation.ending() {
-                            if !ending.leaves_message {
-                                show(message, generation.snapshot().0);
-                            }
-                            message.status = Progress::Ended(ending.outcome);
-                            message.problem.clone_from(&ending.problem);
-                        }
-                    }
-                    None => {
-                        ended_meanwhile = true;
-                        message.status = Progress::Ended(Outcome::Interrupted);
-                    }
+                    Truth::Elsewhere => open.push(message.id),
+                    Truth::Ended => {}
+                    Truth::InStore => look_again = true,
                 }
             }
             if last_look || !look_again {
@@ -85,6 +68,7 @@ impl Chat {
                     conversation,
                     messages,
                     generation: running,
+                    open,
                 }));
             }
         }
@@ -110,12 +94,16 @@ impl Chat {
                     Truth::Ended
                 }
                 _ => {
-                    let (transcript, seq) = generation.snapshot();
+                    let Standing {
+                        transcript,
+                        seq,
+                        is_whole,
+                    } = generation.log.standing();
                     // Before the first event the store knows more: the text that is to be carried on.
                     if seq > 0 {
                         show(message, transcript);
                     }
-                    Truth::Running(RunningAt { id, seq })
+                    Truth::Running(RunningAt { id, seq }, is_whole && seq > 0)
                 }
             });
         }
@@ -179,7 +167,8 @@ impl Chat {
 
 /// What is behind a message that the store calls streaming.
 enum Truth {
-    Running(RunningAt),
+    /// Here; and whether all blocks of its text have been told.
+    Running(RunningAt, bool),
     /// On another node.
     Elsewhere,
     /// It has ended; the message shows how.

@@ -5,6 +5,7 @@ use crate::{
     event::{Event, Transcript},
     generation::Generation,
     log::{AppendError, EventLog},
+    markdown::{Blocks, NewBlocks},
     model::{Outcome, Role, Sampling, Usage},
     store::{PathMessage, Turn},
     upstream::{ChatRequest, Delta, PromptMessage, Step, Upstream},
@@ -19,17 +20,21 @@ pub(super) struct Reading {
     /// Of the answer that is carried on.
     before_bytes: Option<usize>,
     overlap: Overlap,
+    /// `None` once the log has had no room for some.
+    blocks: Option<Blocks>,
     has_added: bool,
 }
 
 impl Reading {
     pub fn new(before: Option<&Transcript>) -> Self {
+        let text = before.map_or("", |before| &before.text);
         Self {
             model: None,
             usage: None,
             first_token: None,
             before_bytes: before.map(|before| before.text.len() + before.reasoning.len()),
-            overlap: Overlap::with(before.map_or("", |before| &before.text)),
+            overlap: Overlap::with(text),
+            blocks: Some(Blocks::after(text)),
             has_added: false,
         }
     }
@@ -79,18 +84,33 @@ impl Reading {
         }
     }
 
-    /// Appends what is still held back of the beginning.
+    /// Appends what is still held back: of the beginning, and the last blocks.
     pub fn let_go(&mut self, log: &EventLog) -> Result<(), AppendError> {
         let events = self.overlap.let_go();
-        self.append(log, events)
+        let appended = self.append(log, events);
+        let last = self.blocks.as_mut().and_then(Blocks::close);
+        self.append_blocks(log, last);
+        appended
     }
 
     fn append(&mut self, log: &EventLog, events: Vec<Event>) -> Result<(), AppendError> {
         for event in events {
             log.append(&event)?;
             self.has_added |= size(&event) > 0;
+            if let (Event::Delta { text }, Some(blocks)) = (&event, &mut self.blocks) {
+                let finished = blocks.push(text);
+                self.append_blocks(log, finished);
+            }
         }
         Ok(())
+    }
+
+    /// A log without room for them is read as text; whoever reads its end gets all blocks there.
+    fn append_blocks(&mut self, log: &EventLog, blocks: Option<NewBlocks>) {
+        let Some(blocks) = blocks else { return };
+        if log.append(&Event::Block(blocks)).is_err() {
+            self.blocks = None;
+        }
     }
 
     fn event_of(&mut self, delta: Delta) -> Option<Event> {

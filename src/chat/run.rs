@@ -6,7 +6,7 @@ use super::{
     reading::{self, Reading},
 };
 use crate::{
-    event::{self, Done, Event},
+    event::{self, Done, Event, Snapshot},
     generation::Generation,
     model::{Ending, Outcome, Problem, Timings},
     registry::Slot,
@@ -69,7 +69,7 @@ pub(super) async fn run(
             None => generation.log.append(&started),
             // Whoever reads one without the other assembles less than the message has.
             Some(before) => {
-                let before = Event::Snapshot(before.clone());
+                let before = Event::Snapshot(Snapshot::open(before.clone()));
                 generation.log.append_both(&started, &before)
             }
         }

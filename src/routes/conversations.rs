@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     auth::CurrentUser,
-    chat::{Chat, ConversationRead},
-    model::{Conversation, ConversationId, now},
+    chat::{Chat, ConversationRead, RunningAt},
+    markdown::Rendered,
+    model::{Conversation, ConversationId, Message, now},
     problem::ApiError,
     store::{
         Changed, ConversationChange, Effect, ListCursor, ListQuery, Listed, NewConversation,
@@ -19,9 +20,9 @@ use crate::{
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web::{Data, Query},
+    web::{self, Data, Query},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 /// The longest title and model name, in characters.
@@ -131,16 +132,74 @@ pub(super) async fn create(
         .json(body))
 }
 
+#[derive(Deserialize)]
+pub(super) struct ReadParameters {
+    /// Any number but 0: with the Markdown blocks of every message.
+    #[serde(default)]
+    blocks: u8,
+}
+
 pub(super) async fn read(
     current: CurrentUser,
     chat: Data<Chat>,
     id: ConversationPath,
+    Query(parameters): Query<ReadParameters>,
 ) -> Result<HttpResponse, ApiError> {
     let read = found(&chat, &current, *id).await?;
-    Ok(HttpResponse::Ok()
+    let etag = etag(read.conversation.version);
+    let mut response = HttpResponse::Ok();
+    response
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((header::ETAG, etag(read.conversation.version)))
-        .json(read))
+        .insert_header((header::ETAG, etag));
+    if parameters.blocks == 0 {
+        return Ok(response.json(read));
+    }
+    // Long texts take milliseconds, in which nobody's events should wait.
+    let rendered = web::block(|| InBlocks::of(read)).await;
+    let rendered = rendered.map_err(|_| {
+        ApiError::new(
+            500,
+            "internal",
+            "The server failed",
+            "the blocks were not made",
+        )
+    })?;
+    Ok(response.json(rendered))
+}
+
+/// A conversation as it is read, with the Markdown blocks of its messages.
+#[derive(Serialize)]
+struct InBlocks {
+    #[serde(flatten)]
+    conversation: Conversation,
+    messages: Vec<MessageInBlocks>,
+    generation: Option<RunningAt>,
+}
+
+#[derive(Serialize)]
+struct MessageInBlocks {
+    #[serde(flatten)]
+    message: Message,
+    #[serde(flatten)]
+    rendered: Rendered,
+}
+
+impl InBlocks {
+    fn of(read: ConversationRead) -> Self {
+        let render = |message: Message| {
+            let rendered = if read.open.contains(&message.id) {
+                Rendered::open(&message.content)
+            } else {
+                Rendered::whole(&message.content)
+            };
+            MessageInBlocks { message, rendered }
+        };
+        Self {
+            conversation: read.conversation,
+            messages: read.messages.into_iter().map(render).collect(),
+            generation: read.generation,
+        }
+    }
 }
 
 async fn found(
@@ -252,6 +311,7 @@ fn receipt(new: &NewConversation) -> Receipt {
         conversation: new.created(),
         messages: Vec::new(),
         generation: None,
+        open: Vec::new(),
     };
     Receipt {
         location: format!("/api/conversations/{}", new.id),

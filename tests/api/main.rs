@@ -7,6 +7,7 @@ mod support;
 mod answers;
 mod bad_input;
 mod bad_requests;
+mod blocks;
 mod continuing;
 mod conversations;
 mod door;
