@@ -49,6 +49,8 @@ fn every_example_in_pieces_is_the_example_as_a_whole() {
         ] {
             let reader = read(pieces);
             assert_eq!((&reader.blocks, &*reader.tail), (&whole, ""), "{document}");
+            let defines = document.contains("]:");
+            assert!(defines || reader.repeated == 0, "{document}");
         }
     }
 }

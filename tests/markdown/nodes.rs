@@ -145,12 +145,7 @@ fn each_construct_has_its_node() {
                     {},
                     ["tr", {}, ["th", {}, "a"], ["th", {}, "b"], ["th", {}, "c"]]
                 ],
-                [
-                    "tbody",
-                    {},
-                    ["tr", {}, ["td", {}], ["td", {}, "2"]],
-                    ["tr", {}]
-                ]
+                ["tbody", {}, ["tr", {}, ["td", {}], ["td", {}, "2"]]]
             ]),
         ),
         (
@@ -266,6 +261,8 @@ fn no_way_of_writing_it_makes_a_link_that_runs_or_reads_something() {
         "http&#10;://a",
         "ht&Tab;tp://a",
         "http&#58;alert",
+        "https://a.example/&#10;x",
+        "https://a.example/&#1;x",
     ] {
         for text in [
             format!("[x]({target})"),
@@ -336,6 +333,10 @@ fn what_grows_late_is_told_once_it_is_known() {
         let reader = read(text.split_inclusive('\n'));
         assert_eq!(reader.blocks, whole(text), "{text}");
     }
+    let words = "word ".repeat(60);
+    let title = format!("{words}\n\n[a]: https://a.example\n'ti\n");
+    let split = read([&*title, "tle'\n\n", "[a]\n\n"]);
+    assert_eq!((split.blocks.len(), split.repeated), (2, 0), "{split:?}");
     let late = read(["see [a]\n\n", "more\n\n", "[a]: https://a.example\n"]);
     assert_eq!(
         late.blocks,

@@ -14,6 +14,8 @@ pub struct Reader {
     pub bytes: usize,
     /// In how many events.
     pub events: usize,
+    /// Blocks that were told and replaced.
+    pub repeated: usize,
 }
 
 impl Reader {
@@ -38,6 +40,7 @@ impl Reader {
         assert!(self.text.ends_with(&new.tail), "not a tail: {new:?}");
         self.bytes += serde_json::to_string(new).unwrap().len();
         self.events += 1;
+        self.repeated += self.blocks.len() - new.index;
         self.blocks.truncate(new.index);
         self.blocks.extend(json(&new.nodes));
         self.tail.clone_from(&new.tail);
