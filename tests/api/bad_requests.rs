@@ -110,6 +110,7 @@ async fn what_belongs_to_another_user_is_not_there_and_stays_as_it_is() {
     assert_eq!(app.owner.read(&turn.conversation).await, before);
     call.finish("stop").await;
     call.done().await;
+    events.expect("block").await;
     events.expect("done").await;
     let before = app.owner.read(&turn.conversation).await;
     not_found(&stranger, &turn).await;

@@ -171,6 +171,7 @@ async fn a_logout_ends_the_streams_of_that_login_and_no_others() {
     call.done().await;
     for events in &mut others {
         events.expect("delta").await;
+        events.expect("block").await;
         events.expect("done").await;
     }
     let request = app.owner.request(Method::DELETE, "/api/session");

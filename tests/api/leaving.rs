@@ -124,6 +124,7 @@ async fn a_heartbeat_tells_the_position_and_has_no_id_of_its_own() {
     );
     call.finish("stop").await;
     call.done().await;
+    events.expect("block").await;
     events.expect("done").await;
     app.end().await;
 }
@@ -167,7 +168,8 @@ async fn a_reader_that_stands_still_slows_neither_the_answer_nor_the_others() {
     let (rest, clean) = stuck.rest().await;
     assert!(clean);
     let rest = String::from_utf8(rest).expect("UTF-8");
-    assert_eq!(rest.matches(&piece).count(), PIECES);
+    // In pieces, and once more in the one paragraph that they are.
+    assert_eq!(rest.matches(&piece).count(), 2 * PIECES);
     assert!(rest.contains("event: done\n"));
     app.end().await;
 }
@@ -216,7 +218,9 @@ async fn events_in_the_query_work_as_a_browser_without_headers_needs_them() {
     let mut again = Events::new(send(request.header("last-event-id", "2")).await);
     call.finish("stop").await;
     call.done().await;
-    assert_eq!(again.expect("done").await.id, Some(3));
+    assert_eq!(again.expect("block").await.id, Some(3));
+    assert_eq!(again.expect("done").await.id, Some(4));
+    events.expect("block").await;
     events.expect("done").await;
     app.end().await;
 }

@@ -88,6 +88,7 @@ async fn the_stream_has_the_bytes_of_the_contract() {
     events.expect("delta").await;
     call.finish("stop").await;
     call.done().await;
+    events.expect("block").await;
     events.expect("done").await;
     assert!(
         events.next().await.is_none(),
@@ -416,13 +417,15 @@ async fn a_long_poll_gives_the_same_events_as_the_stream() {
     );
     call.finish("stop").await;
     call.done().await;
-    let last = poll(2, 20).await;
+    let block = poll(2, 20).await;
+    assert_eq!(block["events"][0]["event"], "block");
+    let last = poll(3, 20).await;
     assert_eq!(
         (&last["events"][0]["event"], &last["closed"]),
         (&json!("done"), &json!(true))
     );
-    let end = poll(3, 20).await;
-    assert_eq!(end, json!({"events": [], "next": 3, "closed": true}));
+    let end = poll(4, 20).await;
+    assert_eq!(end, json!({"events": [], "next": 4, "closed": true}));
     let gap = poll(99, 20).await;
     assert_eq!(
         (&gap["events"][0]["event"], &gap["events"][1]["event"]),
