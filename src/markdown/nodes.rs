@@ -47,7 +47,13 @@ impl Nodes {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
-            Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => {
+            // The last three are not of this dialect.
+            Event::Text(text)
+            | Event::Html(text)
+            | Event::InlineHtml(text)
+            | Event::InlineMath(text)
+            | Event::DisplayMath(text)
+            | Event::FootnoteReference(text) => {
                 self.text.push_str(&text);
             }
             Event::Code(text) => {
@@ -67,10 +73,6 @@ impl Nodes {
                 },
                 if is_done { "[x] " } else { "[ ] " },
             ),
-            // Not of this dialect.
-            Event::InlineMath(text) | Event::DisplayMath(text) | Event::FootnoteReference(text) => {
-                self.text.push_str(&text);
-            }
         }
     }
 

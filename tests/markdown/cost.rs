@@ -119,13 +119,15 @@ fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
             "definitions",
             (0..bytes / 30)
                 .map(|n| format!("[a{n}]: https://a.example/{n}\n"))
-                .collect(),
+                .collect::<Vec<_>>()
+                .concat(),
         ),
         (
             "definitions and words",
             (0..bytes / 30)
                 .map(|n| format!("[a{n}]: https://a.example/{n}\n\nw [a{n}]\n\n"))
-                .collect(),
+                .collect::<Vec<_>>()
+                .concat(),
         ),
         (
             "a long target",

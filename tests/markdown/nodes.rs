@@ -36,12 +36,12 @@ pub fn assert_allowed(node: &Value) {
     let Value::Array(node) = node else {
         return assert!(node.is_string(), "{node}");
     };
-    let name = node[0].as_str().unwrap();
+    let name = node[0].as_str().expect("of this shape");
     assert!(NAMES.contains(&name), "{name}");
-    for (attribute, value) in node[1].as_object().unwrap() {
+    for (attribute, value) in node[1].as_object().expect("of this shape") {
         match (name, attribute.as_str()) {
             ("a", "href") => {
-                let target = value.as_str().unwrap().to_ascii_lowercase();
+                let target = value.as_str().expect("of this shape").to_ascii_lowercase();
                 let is_fine = ["http://", "https://", "mailto:"]
                     .iter()
                     .any(|start| target.starts_with(start));
@@ -50,7 +50,9 @@ pub fn assert_allowed(node: &Value) {
             ("a", "title") | ("pre", "language") => assert!(value.is_string()),
             ("ol", "start") => assert!(value.is_u64()),
             ("th" | "td", "align") => {
-                assert!(["left", "center", "right"].contains(&value.as_str().unwrap()))
+                assert!(
+                    ["left", "center", "right"].contains(&value.as_str().expect("of this shape"))
+                );
             }
             ("input", "type") => assert_eq!(value, "checkbox"),
             ("input", "disabled" | "checked") => assert!(value.is_boolean()),
@@ -63,7 +65,10 @@ pub fn assert_allowed(node: &Value) {
 fn text_of(node: &Value) -> String {
     match node {
         Value::String(text) => text.clone(),
-        node => node.as_array().unwrap()[2..].iter().map(text_of).collect(),
+        node => node.as_array().expect("of this shape")[2..]
+            .iter()
+            .map(text_of)
+            .collect(),
     }
 }
 
@@ -276,7 +281,11 @@ fn no_way_of_writing_it_makes_a_link_that_runs_or_reads_something() {
         ] {
             let nodes = nodes(&text);
             assert!(!nodes.to_string().contains("\"href\""), "{text}: {nodes}");
-            nodes.as_array().unwrap().iter().for_each(assert_allowed);
+            nodes
+                .as_array()
+                .expect("of this shape")
+                .iter()
+                .for_each(assert_allowed);
         }
     }
     for target in [

@@ -38,7 +38,7 @@ impl Reader {
         };
         assert!(new.index <= self.blocks.len(), "a hole before {new:?}");
         assert!(self.text.ends_with(&new.tail), "not a tail: {new:?}");
-        self.bytes += serde_json::to_string(new).unwrap().len();
+        self.bytes += serde_json::to_string(new).expect("of this shape").len();
         self.events += 1;
         self.repeated += self.blocks.len() - new.index;
         self.blocks.truncate(new.index);
@@ -65,7 +65,7 @@ pub fn whole(text: &str) -> Vec<String> {
 
 /// The blocks of a whole text.
 pub fn nodes(text: &str) -> Value {
-    serde_json::to_value(Rendered::whole(text).blocks).unwrap()
+    serde_json::to_value(Rendered::whole(text).blocks).expect("of this shape")
 }
 
 fn json(blocks: &[Block]) -> Vec<String> {
