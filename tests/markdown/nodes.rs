@@ -73,6 +73,7 @@ fn text_of(node: &Value) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_construct_has_its_node() {
     for (text, node) in [
         (
@@ -320,7 +321,8 @@ fn depth_ends_and_the_words_stay() {
         ),
         (0..500)
             .map(|level| format!("{}- x\n", "  ".repeat(level)))
-            .collect(),
+            .collect::<Vec<_>>()
+            .concat(),
     ] {
         let json = whole(&text).concat();
         assert!(
