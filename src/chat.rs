@@ -2,6 +2,7 @@
 //!
 //! HTTP calls these methods and does nothing else; the task that reads one answer is in `run`.
 
+mod attach;
 mod ending;
 mod history;
 mod overlap;
@@ -9,8 +10,8 @@ mod reading;
 mod run;
 mod twins;
 
+pub use attach::Attachment;
 pub use history::{ConversationRead, RunningAt};
-pub use reading::Attachment;
 
 use crate::{
     generation::Generation,
@@ -21,7 +22,7 @@ use crate::{
     store::{Lease, NewTurn, Once, Parent, Receipt, Store, StoreError, TurnOf, TurnRefused},
     upstream::Upstream,
 };
-use reading::Found;
+use attach::Found;
 use run::Reply;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -165,7 +166,7 @@ impl Chat {
                 return run::replayed(before);
             }
         }
-        if self.recorder.is_full() {
+        if self.recorder.is_stuck() {
             return Err(StartError::SpoolFull);
         }
         // Answers that ended on disk only still stream to the store, which would refuse a question below them.

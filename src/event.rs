@@ -245,7 +245,9 @@ impl Transcript {
             }
             "tool_calls" => {
                 let ToolCalls { tool_calls } = serde_json::from_str(&event.data)?;
-                tool_calls.iter().for_each(|f| self.add_fragment(f));
+                for fragment in &tool_calls {
+                    self.add_fragment(fragment);
+                }
             }
             "snapshot" => *self = serde_json::from_str(&event.data)?,
             _ => {}

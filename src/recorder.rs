@@ -1,4 +1,9 @@
-//! Writes running generations to the store, and to disk for the time in which the store takes nothing.
+//! The recorder: brings what running generations say to the store while they say it, and their ends.
+//!
+//! It is one more reader of the logs: every 100 ms the new events of all running generations go to the store as one batch. What the
+//! store does not take in time goes to the [`spool`] on disk and from there to the store, in order, when it is back. While anything
+//! waits there everything else queues up behind it, so that nothing overtakes. A killed process loses what was said since the last
+//! batch; [`recovery`](self) turns the rest into an interrupted answer.
 
 mod batches;
 mod recovery;
@@ -16,7 +21,7 @@ use crate::{
     text::with_causes,
 };
 use batches::segments;
-use spool::{Entry, Spool};
+use spool::{End, Entry, Spool};
 use std::{
     collections::HashMap,
     io,
@@ -161,56 +166,28 @@ impl Recorder {
                     self.set_late_aside(end).await;
                     Some(Kept::Refused)
                 }
-                Ok(Ok(false)) => {
-                    match self.is_its_end(generation, ending).await {
-                        Ok(true) => {
-                            generation.set_kept();
-                            return Kept::Safe;
-                        }
-                        Ok(false) => {}
-                        Err(_) => return Kept::NotYet,
-                    }
-                    let entry = Entry::End {
-                        generation_id: generation.id,
-                        ending: Box::new(ending.clone()),
-                        tail,
-                    };
-                    let why = "another node took it for left over, and it was carried on";
-                    self.spool.set_aside(&entry, why).await;
-                    return Kept::Refused;
-                }
-                Ok(Err(StoreError::Failed(error))) => {
-                    let error = StoreError::Failed(error);
-                    let entry = Entry::End {
-                        generation_id: generation.id,
-                        ending: Box::new(ending.clone()),
-                        tail,
-                    };
-                    self.set_aside_end(&entry, &error).await;
-                    return Kept::Refused;
-                }
-                // Perhaps it happened all the same: then the replay changes nothing.
-                Ok(Err(_)) | Err(_) => {}
+                Err(_) => None,
+            },
+            Ok(Err(error @ StoreError::Failed(_))) => {
+                self.set_aside(end, &error).await;
+                Some(Kept::Refused)
             }
+            // Perhaps it happened all the same: then the replay changes nothing.
+            Ok(Err(_)) | Err(_) => None,
         }
-        let Some(record) = generation.record_ended(ending) else {
+    }
+
+    async fn end_on_disk(&self, generation: &Generation, end: End) -> Kept {
+        let Some(record) = generation.record_ended(&end.ending) else {
             return Kept::NotYet;
         };
-        let waiting = Waiting {
+        // Before the push: the replay may be done with it before this task runs on.
+        self.wait(Waiting {
             owner: generation.owner,
             record,
-            ending: ending.clone(),
-        };
-        // Before the push: the replay may be done with it before this task runs on.
-        self.wait(waiting);
-        let entry = Entry::End {
-            generation_id: generation.id,
-            ending: Box::new(ending.clone()),
-            tail,
-        };
-        if self.spool_up(entry).await {
-            *recorded = ending.last_seq;
-            generation.set_kept();
+            ending: (*end.ending).clone(),
+        });
+        if self.spool_up(Entry::End(end)).await {
             Kept::Safe
         } else {
             self.wait_no_more(generation.id);
@@ -267,26 +244,14 @@ impl Recorder {
     }
 
     /// What the database refuses once it refuses for ever. The message must not seem to be running all the same.
-    async fn set_aside_end(&self, entry: &Entry, error: &StoreError) {
-        let Entry::End {
-            generation_id,
-            ending,
-            ..
-        } = entry
-        else {
-            return;
-        };
-        let why = with_causes(error);
-        tracing::error!(generation.id = %generation_id, error = &*why, "the database refuses an answer; it is set aside in the spool");
-        self.spool.set_aside(entry, &why).await;
-        let refused = refused(ending);
-        let ended = self
-            .store
-            .end_generation(*generation_id, &refused, &[])
-            .await;
-        if let Err(error) = ended {
+    async fn set_aside(&self, end: &End, error: &StoreError) {
+        let (id, why) = (end.generation_id, with_causes(error));
+        tracing::error!(generation.id = %id, error = &*why, "the database refuses an answer; it is set aside in the spool");
+        self.spool.set_aside(&Entry::End(end.clone()), &why).await;
+        let refused = refused(&end.ending);
+        if let Err(error) = self.store.end_generation(id, &refused, &[]).await {
             let error = with_causes(&error);
-            tracing::error!(generation.id = %generation_id, error, "its message could not be marked as failed");
+            tracing::error!(generation.id = %id, error, "its message could not be marked as failed");
         }
     }
 

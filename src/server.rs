@@ -21,7 +21,7 @@ use actix_web::{
     App, HttpServer, dev::Server as HttpServerFuture, middleware::from_fn, rt::net::TcpStream,
     web::Data,
 };
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::{
     any::Any,
@@ -90,7 +90,6 @@ async fn open_recorder(
     let recovered = recorder
         .recover()
         .await
-        .map_err(|error| anyhow!(with_causes(&*error)))
         .context("cannot recover what was running")?;
     if recovered > 0 {
         tracing::warn!(
@@ -271,7 +270,7 @@ impl Server {
             () = async { orderly_end.await; std::future::pending().await } => Ok(()),
             () = chat.recorder.run() => Ok(()),
         };
-        let backlog = chat.recorder.backlog();
+        let (backlog, _) = chat.recorder.backlog();
         if backlog > 0 {
             tracing::warn!(
                 backlog,

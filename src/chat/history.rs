@@ -1,6 +1,6 @@
 //! Conversations with what is being written in them: reading one, and deleting one that may be running.
 
-use super::{Chat, ChatError, reading::Found};
+use super::{Chat, ChatError, attach::Found};
 use crate::{
     event::Transcript,
     log::Standing,
@@ -180,6 +180,9 @@ enum Truth {
 /// An answer whose end is not in the store yet.
 fn show_ended(message: &mut Message, ending: &Ending) {
     message.status = Progress::Ended(ending.outcome);
+    if ending.leaves_message {
+        return;
+    }
     message.content.clone_from(&ending.content);
     message.reasoning.clone_from(&ending.reasoning);
     message.tool_calls.clone_from(&ending.tool_calls);

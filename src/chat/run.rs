@@ -9,9 +9,9 @@ use crate::{
     event::{self, Done, Event, Snapshot},
     generation::Generation,
     model::{Ending, Outcome, Problem, Timings},
+    recorder::Kept,
     registry::Slot,
-    store::{Effect, StoreError, Turn},
-    text::with_causes,
+    store::{Effect, Turn},
     upstream::Upstream,
 };
 use std::{sync::Arc, time::Duration};

@@ -17,13 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 const LEASE: Duration = Duration::from_secs(15);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
-/// Why recovery failed: the database, or the spool.
-pub type RecoveryError = super::replay::ReplayError;
-
 impl Recorder {
     /// What a start does before anybody is let in: what waits on disk goes to the store (an end that was spooled is the truth, not
     /// `interrupted`), then this node's left-over generations are ended. Returns how many.
-    pub async fn recover(&self) -> Result<usize, RecoveryError> {
+    pub async fn recover(&self) -> Result<usize, StoreError> {
         self.replay_all().await?;
         let lease = self.store.take_lease(self.lease().node, LEASE).await?;
         *self.lease.lock().expect("no code panics while it holds it") = lease;
@@ -181,7 +178,7 @@ pub fn interruption() -> Problem {
 }
 
 /// How an answer ended whose process is gone: its text up to the last batch, its end far behind it.
-fn interrupted(left_over: LeftOver) -> Ending {
+fn interrupted(left_over: &LeftOver) -> Ending {
     let mut text = left_over.before.clone();
     let mut usage: Option<Usage> = None;
     let mut last_seq = 0;

@@ -1,6 +1,6 @@
 //! From the spool to the store: in order, one entry at a time, each exactly once however often it is tried.
 
-use super::{Entry, Recorder};
+use super::{End, Entry, Recorder};
 use crate::{event::EventSegment, store::StoreError, text::with_causes};
 use rand::RngExt as _;
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl Recorder {
                 Err(error) => {
                     if pause == FIRST_PAUSE {
                         tracing::warn!(
-                            error = with_causes(&*error),
+                            error = with_causes(&error),
                             "what is said goes to disk until the database takes it again"
                         );
                     }
@@ -40,7 +40,7 @@ impl Recorder {
     }
 
     /// Replays everything, or fails with the first reason to wait.
-    pub(super) async fn replay_all(&self) -> Result<(), ReplayError> {
+    pub(super) async fn replay_all(&self) -> Result<(), StoreError> {
         while !self.spool.is_empty() {
             self.replay_one().await?;
         }
@@ -48,11 +48,11 @@ impl Recorder {
     }
 
     /// An error leaves the entry where it is.
-    async fn replay_one(&self) -> Result<(), ReplayError> {
+    async fn replay_one(&self) -> Result<(), StoreError> {
         if let Some((ticket, entry)) = self.spool.front().await {
             match &entry {
                 Entry::Events(segments) => self.replay_events(segments).await?,
-                Entry::End { .. } => self.replay_end(&entry).await?,
+                Entry::End(end) => self.replay_end(end).await?,
             }
             self.set_stuck(false);
             if let Err(error) = self.spool.remove(ticket).await {
@@ -79,12 +79,12 @@ impl Recorder {
                 continue;
             }
             tracing::warn!(generation.id = %id, "the file of an answer was lost; it goes to the database from memory");
-            let entry = Entry::End {
+            let end = End {
                 generation_id: id,
                 ending: Box::new(waiting.ending.clone()),
                 tail: Vec::new(),
             };
-            self.replay_end(&entry).await?;
+            self.replay_end(&end).await?;
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl Recorder {
             Err(error @ StoreError::Failed(_)) => self.set_aside(end, &error).await,
             Err(error) => return Err(error),
         }
-        self.wait_no_more(*id);
+        self.wait_no_more(id);
         Ok(())
     }
 
@@ -128,5 +128,3 @@ impl Recorder {
         Ok(())
     }
 }
-
-pub(super) type ReplayError = Box<dyn std::error::Error + Send + Sync>;

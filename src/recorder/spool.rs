@@ -10,7 +10,7 @@ mod entry;
 mod files;
 mod queue;
 
-pub use entry::Entry;
+pub use entry::{End, Entry};
 
 use crate::text::with_causes;
 use queue::Queue;
@@ -166,9 +166,9 @@ impl Spool {
         self.shared.queue.borrow().bytes
     }
 
-    /// The last push did not fit, or could not be written, and nothing was removed or written since. It says nothing while the store
-    /// takes what it is told, for then nobody pushes.
-    pub fn is_full(&self) -> bool {
+    /// The last push was refused, and nothing was removed or written since: the log has said so.
+    #[cfg(test)]
+    fn is_full(&self) -> bool {
         self.shared.queue.borrow().refused
     }
 

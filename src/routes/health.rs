@@ -23,10 +23,10 @@ pub(super) async fn ready(chat: Data<Chat>) -> Result<HttpResponse, ApiError> {
     }
     let checked = tokio::time::timeout(CHECK, chat.store.check()).await;
     let is_stored = matches!(checked, Ok(Ok(())));
-    if !is_stored && chat.recorder.is_full() {
+    if !is_stored && chat.recorder.is_stuck() {
         return Err(ApiError::nothing_kept());
     }
-    let backlog = chat.recorder.backlog();
+    let (backlog, bytes) = chat.recorder.backlog();
     let (status, store) = match (is_stored, backlog) {
         (true, 0) => ("ready", "available"),
         (true, _) => ("degraded", "catching up"),
@@ -34,5 +34,7 @@ pub(super) async fn ready(chat: Data<Chat>) -> Result<HttpResponse, ApiError> {
     };
     Ok(HttpResponse::Ok()
         .insert_header(("cache-control", "no-store"))
-        .json(json!({ "status": status, "store": store, "backlog": backlog })))
+        .json(
+            json!({ "status": status, "store": store, "backlog": backlog, "backlog_bytes": bytes }),
+        ))
 }

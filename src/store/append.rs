@@ -5,7 +5,7 @@ use super::{
     sql::{On, Sql, Tx, execute, failed, in_time, on},
 };
 use crate::{event::EventSegment, model::GenerationId};
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::AssertSqlSafe;
 
 /// Segments in one statement on SQLite, which takes 32,766 parameters, four a segment.
 const SQLITE_ROWS: usize = 1000;
@@ -27,7 +27,8 @@ pub(super) async fn append(
         FROM lease CROSS JOIN batch CROSS JOIN LATERAL
             (SELECT id, status, node_id, epoch FROM generations WHERE id = batch.id OFFSET 0 FOR KEY SHARE) g
         WHERE g.status = 'running' AND g.node_id = lease.node_id AND g.epoch = lease.epoch
-        ON CONFLICT (generation_id, first_seq) DO NOTHING";
+        ON CONFLICT (generation_id, first_seq) DO UPDATE SET last_seq = excluded.last_seq, frames = excluded.frames
+            WHERE excluded.last_seq > generation_events.last_seq";
     if segments.is_empty() {
         return Ok(());
     }
@@ -53,15 +54,16 @@ pub(super) async fn append(
             tx.rollback().await?;
             held(is_held?)
         }
-        On::Sqlite(pool) => {
-            let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+        On::Sqlite(_) => {
+            let mut tx = sql.begin().await?;
+            held(is_held(&mut tx, lease).await?)?;
             for (segments, positions) in segments
                 .chunks(SQLITE_ROWS)
                 .zip(positions.chunks(SQLITE_ROWS))
             {
                 append_to_sqlite(&mut tx, lease, segments, positions).await?;
             }
-            Ok(tx.commit().await?)
+            tx.commit().await
         }
     }
 }
@@ -83,11 +85,14 @@ fn held(is_held: bool) -> Result<(), StoreError> {
 }
 
 async fn append_to_sqlite(
-    connection: &mut SqliteConnection,
+    tx: &mut Tx,
     lease: Lease,
     segments: &[EventSegment],
     positions: &[(i64, i64)],
 ) -> Result<(), StoreError> {
+    let On::Sqlite(connection) = tx.on() else {
+        return Ok(());
+    };
     // Parameters without names, each used once, in order: SQLite looks for a name among all those before it. CROSS JOIN keeps it from
     // walking through all generations.
     let sql = format!(

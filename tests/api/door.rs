@@ -180,7 +180,7 @@ async fn a_logout_ends_the_streams_of_that_login_and_no_others() {
 }
 
 /// Every route that needs somebody, as the table in `routes` has them.
-const ROUTES: [(&str, &str); 17] = [
+const ROUTES: [(&str, &str); 18] = [
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/conversations"),

@@ -17,6 +17,7 @@ mod idempotency;
 mod leases;
 mod leaving;
 mod lists;
+mod outage;
 mod outage_auth;
 mod postgres;
 mod recording;

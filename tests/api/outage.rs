@@ -85,7 +85,9 @@ async fn an_answer_that_ends_during_an_outage_is_kept_on_disk_and_stored_once_la
         (&now["status"], &now["store"]),
         (&json!("degraded"), &json!("unavailable"))
     );
-    let ask = app.owner.say(&turn.conversation, &json!({"content": "more"}));
+    let ask = app
+        .owner
+        .say(&turn.conversation, &json!({"content": "more"}));
     let response = send(ask).await;
     assert!(response.headers().contains_key("retry-after"));
     problem(response, 503, "store-unavailable").await;
@@ -175,7 +177,9 @@ async fn when_the_disk_is_full_too_answers_say_that_they_are_not_stored_and_none
     assert_eq!(reader.outcome(), "completed");
     assert_eq!(reader.done.expect("the end")["stored"], false);
     assert_eq!(app.owner.message(&turn).await["content"], "Hello");
-    let ask = app.owner.say(&turn.conversation, &json!({"content": "more"}));
+    let ask = app
+        .owner
+        .say(&turn.conversation, &json!({"content": "more"}));
     problem(send(ask).await, 503, "spool-full").await;
     problem(
         send(app.nobody(Method::GET, "/readyz")).await,

@@ -171,10 +171,10 @@ async fn a_position_that_was_lost_with_its_process_starts_over_and_the_others_go
     let appended = app.chat.store.append_events(lease, &said).await;
     appended.expect("the store writes");
     for (position, events) in [
-        (0, vec!["started", "delta", "delta", "done"]),
-        (1, vec!["delta", "delta", "done"]),
-        (2, vec!["delta", "done"]),
-        (3, vec!["done"]),
+        (0, vec!["started", "delta", "delta", "block", "done"]),
+        (1, vec!["delta", "delta", "block", "done"]),
+        (2, vec!["delta", "block", "done"]),
+        (3, vec!["block", "done"]),
         (4, vec!["gap", "snapshot", "done"]),
         (500_000, vec!["gap", "snapshot", "done"]),
         (1_000_002, vec!["done"]),

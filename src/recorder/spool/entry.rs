@@ -19,12 +19,15 @@ use std::fmt::Write as _;
 pub enum Entry {
     /// New events of running generations: one batch.
     Events(Vec<EventSegment>),
-    /// The end of a generation, with the events that were not recorded before.
-    End {
-        generation_id: GenerationId,
-        ending: Box<Ending>,
-        tail: Vec<EventSegment>,
-    },
+    End(End),
+}
+
+/// The end of a generation, with the events that were not recorded before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    pub generation_id: GenerationId,
+    pub ending: Box<Ending>,
+    pub tail: Vec<EventSegment>,
 }
 
 const FORMAT: &str = "continuo-spool";
