@@ -410,7 +410,6 @@ pub struct Lease {
 #[derive(Debug, Clone)]
 pub struct LeftOver {
     pub id: GenerationId,
-    pub created_at: OffsetDateTime,
     /// What its message holds: the text that was there before, of one that carries an answer on.
     pub before: Transcript,
     /// In order.

@@ -144,7 +144,7 @@ impl Recordings for Sql {
     }
 
     async fn left_over(&self, id: GenerationId) -> Result<Option<LeftOver>, StoreError> {
-        const SQL: &str = "SELECT g.created_at, m.content, m.reasoning, m.tool_calls
+        const SQL: &str = "SELECT m.content, m.reasoning, m.tool_calls
             FROM generations g JOIN messages m ON m.id = g.message_id
             WHERE g.id = $1 AND g.status = 'running'";
         let row = on!(&self.read, c => sqlx::query_as::<_, LeftOverRow>(SQL)
@@ -152,7 +152,6 @@ impl Recordings for Sql {
         let Some(row) = row else { return Ok(None) };
         Ok(Some(LeftOver {
             id,
-            created_at: row.created_at.0,
             before: Transcript {
                 text: row.content,
                 reasoning: row.reasoning.unwrap_or_default(),
@@ -205,7 +204,6 @@ impl Recordings for Sql {
 
 #[derive(FromRow)]
 struct LeftOverRow {
-    created_at: Time,
     content: String,
     reasoning: Option<String>,
     tool_calls: Option<Json<Vec<Map<String, Value>>>>,
