@@ -19,6 +19,7 @@ mod leaving;
 mod lists;
 mod outage;
 mod outage_auth;
+mod page;
 mod postgres;
 mod recording;
 mod refused;

@@ -118,67 +118,6 @@ async fn a_name_that_is_configured_is_answered_to_with_and_without_its_port() {
 }
 
 #[tokio::test]
-async fn the_page_allows_nothing_but_itself_and_its_files_are_kept_for_ever() {
-    let app = spawn_app().await;
-    let response = send(app.nobody(Method::GET, "/")).await;
-    let headers = response.headers();
-    assert_eq!(headers["content-type"], "text/html; charset=utf-8");
-    assert_eq!(headers["cache-control"], "no-store");
-    assert_eq!(headers["x-content-type-options"], "nosniff");
-    assert_eq!(headers["referrer-policy"], "no-referrer");
-    let policy = headers["content-security-policy"]
-        .to_str()
-        .expect("ASCII")
-        .to_owned();
-    for rule in [
-        "default-src 'none'",
-        "script-src 'self'",
-        "connect-src 'self'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-    ] {
-        assert!(policy.contains(rule), "{rule} is missing in {policy}");
-    }
-    assert!(!policy.contains("unsafe"), "{policy}");
-    let page = response.text().await.expect("a page");
-    assert!(
-        !page.contains("{{"),
-        "every place in the template is filled"
-    );
-    let files: Vec<_> = page
-        .split('"')
-        .filter(|text| text.starts_with("/assets/"))
-        .collect();
-    assert!(
-        files.iter().any(|file| file.ends_with("app.js")),
-        "{files:?}"
-    );
-    for file in &files {
-        let response = send(app.nobody(Method::GET, file)).await;
-        assert_eq!(response.status(), 200, "{file}");
-        let headers = response.headers();
-        assert_eq!(
-            headers["cache-control"],
-            "public, max-age=31536000, immutable"
-        );
-        assert_eq!(headers["x-content-type-options"], "nosniff");
-        let media_type = headers["content-type"].to_str().expect("ASCII");
-        assert_ne!(media_type, "application/octet-stream", "{file}");
-    }
-    let hash = files[0].split('/').nth(2).expect("a hash");
-    for path in [
-        "/assets/0000000000000000/app.js".to_owned(),
-        format!("/assets/{hash}/index.html"),
-        format!("/assets/{hash}/nothing.js"),
-        format!("/assets/{hash}/..%2f..%2fCargo.toml"),
-        format!("/assets/{hash}/"),
-    ] {
-        problem(send(app.nobody(Method::GET, &path)).await, 404, "not-found").await;
-    }
-    app.end().await;
-}
-
-#[tokio::test]
 async fn every_answer_names_its_request_and_problems_carry_the_same_id() {
     let app = spawn_app().await;
     let (turn, mut call) = app.asked().await;
