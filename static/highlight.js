@@ -1,0 +1,6 @@
+// Colours for code: nothing yet.
+
+export class Paint {
+  update() {}
+  destroy() {}
+}
