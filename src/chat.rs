@@ -11,7 +11,7 @@ mod run;
 mod twins;
 
 pub use attach::Attachment;
-pub use history::{ConversationRead, RunningAt};
+pub use history::{BranchRead, ConversationRead, ListedRead, MessageRead, RunningAt};
 
 use crate::{
     generation::Generation,

@@ -3,25 +3,46 @@
 use super::{Chat, ChatError, attach::Found};
 use crate::{
     event::Transcript,
+    generation::Generation,
     log::Standing,
     model::{
         Conversation, ConversationId, Ending, GenerationId, Message, MessageId, Outcome, Progress,
         UserId,
     },
-    store::Deleted,
+    store::{BranchFound, BranchMessage, BranchQuery, Deleted, ListQuery, Listed},
 };
 use serde::Serialize;
+use std::sync::Arc;
 
 /// A conversation as it is read, with the one of its running generations that a reader would follow.
 #[derive(Debug, Serialize)]
-pub struct ConversationRead {
+pub struct ConversationRead<M = MessageRead> {
     #[serde(flatten)]
     pub conversation: Conversation,
-    pub messages: Vec<Message>,
+    pub messages: Vec<M>,
     pub generation: Option<RunningAt>,
+    /// Of one branch, not of the whole tree.
+    #[serde(flatten)]
+    pub ends: Option<BranchEnds>,
     /// Messages whose text may still grow within its last block.
     #[serde(skip)]
     pub open: Vec<MessageId>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct MessageRead {
+    #[serde(flatten)]
+    pub message: Message,
+    /// Where it belongs among the others below the same parent; told of messages of a branch, and only when there are others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub siblings: Vec<MessageId>,
+}
+
+/// Where a branch leads, and whether there is more of it above.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct BranchEnds {
+    pub leaf_id: Option<MessageId>,
+    pub earlier: bool,
 }
 
 /// Attaching to this generation at this position continues the text of its message exactly.
@@ -31,7 +52,44 @@ pub struct RunningAt {
     pub seq: u64,
 }
 
+/// What a look at one branch found.
+#[derive(Debug)]
+pub enum BranchRead {
+    Found(Box<ConversationRead>),
+    NotFound,
+    /// A message that was named is not in the conversation.
+    UnknownMessage,
+}
+
+/// A row of a list, with the generation that a reader would follow.
+#[derive(Debug, Serialize)]
+pub struct ListedRead {
+    #[serde(flatten)]
+    pub listed: Listed,
+    pub generation: Option<RunningAt>,
+}
+
 impl Chat {
+    /// At most `query.limit` rows, newest change first.
+    pub async fn conversations(
+        &self,
+        user: UserId,
+        query: &ListQuery,
+    ) -> Result<Vec<ListedRead>, ChatError> {
+        let rows = self.store.list_conversations(user, query).await?;
+        let running = self.registry.running_of(user);
+        let read = |listed: Listed| ListedRead {
+            generation: followed(&running, &listed.conversation),
+            listed,
+        };
+        Ok(rows.into_iter().map(read).collect())
+    }
+
+    /// The generation that a reader of this conversation of the user would follow, if any runs here.
+    pub fn running_in(&self, user: UserId, conversation: &Conversation) -> Option<RunningAt> {
+        followed(&self.registry.running_of(user), conversation)
+    }
+
     /// A conversation with what its running generations have written so far.
     pub async fn conversation(
         &self,
@@ -44,35 +102,80 @@ impl Chat {
             else {
                 return Ok(None);
             };
-            let mut running = None;
-            let mut open = Vec::new();
-            let mut look_again = false;
-            for message in messages
-                .iter_mut()
-                .filter(|message| self.is_open(user, message))
-            {
-                match self.truth(user, message).await? {
-                    Truth::Running(at, is_whole) => {
-                        open.extend((!is_whole).then_some(message.id));
-                        if conversation.head_id == Some(message.id) || running.is_none() {
-                            running = Some(at);
-                        }
-                    }
-                    Truth::Elsewhere => open.push(message.id),
-                    Truth::Ended => {}
-                    Truth::InStore => look_again = true,
-                }
-            }
-            if last_look || !look_again {
+            let live = self.mend(user, messages.iter_mut()).await?;
+            if last_look || !live.look_again {
+                let generation = live.of(conversation.head_id).or(live.first());
+                let message = |message| MessageRead {
+                    message,
+                    siblings: Vec::new(),
+                };
                 return Ok(Some(ConversationRead {
                     conversation,
-                    messages,
-                    generation: running,
-                    open,
+                    messages: messages.into_iter().map(message).collect(),
+                    generation,
+                    ends: None,
+                    open: live.open,
                 }));
             }
         }
         Ok(None)
+    }
+
+    /// The same for a page of one branch. The generation is one that writes on the page where there is such.
+    pub async fn branch(
+        &self,
+        user: UserId,
+        id: ConversationId,
+        query: &BranchQuery,
+    ) -> Result<BranchRead, ChatError> {
+        for last_look in [false, true] {
+            let mut branch = match self.store.branch(user, id, query).await? {
+                BranchFound::Found(branch) => *branch,
+                BranchFound::NotFound => break,
+                BranchFound::UnknownMessage => return Ok(BranchRead::UnknownMessage),
+            };
+            let messages = branch.messages.iter_mut().map(|read| &mut read.message);
+            let live = self.mend(user, messages).await?;
+            if last_look || !live.look_again {
+                let on_page = live.of(branch.leaf_id).or(live.first());
+                let message = |read: BranchMessage| MessageRead {
+                    message: read.message,
+                    siblings: read.siblings,
+                };
+                return Ok(BranchRead::Found(Box::new(ConversationRead {
+                    generation: on_page.or_else(|| self.running_in(user, &branch.conversation)),
+                    conversation: branch.conversation,
+                    messages: branch.messages.into_iter().map(message).collect(),
+                    ends: Some(BranchEnds {
+                        leaf_id: branch.leaf_id,
+                        earlier: branch.earlier,
+                    }),
+                    open: live.open,
+                })));
+            }
+        }
+        Ok(BranchRead::NotFound)
+    }
+
+    /// Mends those messages on which the store does not have the last word.
+    async fn mend(
+        &self,
+        user: UserId,
+        messages: impl Iterator<Item = &mut Message>,
+    ) -> Result<Live, ChatError> {
+        let mut live = Live::default();
+        for message in messages.filter(|message| self.is_open(user, message)) {
+            match self.truth(user, message).await? {
+                Truth::Running(at, is_whole) => {
+                    live.open.extend((!is_whole).then_some(message.id));
+                    live.running.push((message.id, at));
+                }
+                Truth::Elsewhere => live.open.push(message.id),
+                Truth::Ended => {}
+                Truth::InStore => live.look_again = true,
+            }
+        }
+        Ok(live)
     }
 
     /// True when the store does not have the last word on it: it streams, or its end waits on disk (and another node may have given it one
@@ -163,6 +266,42 @@ impl Chat {
         }
         Ok(())
     }
+}
+
+/// What is being written in the messages that were looked at.
+#[derive(Default)]
+struct Live {
+    running: Vec<(MessageId, RunningAt)>,
+    open: Vec<MessageId>,
+    /// The store knows more about one than it did.
+    look_again: bool,
+}
+
+impl Live {
+    fn of(&self, message: Option<MessageId>) -> Option<RunningAt> {
+        let of = |(id, at): &(MessageId, _)| (Some(*id) == message).then_some(*at);
+        self.running.iter().find_map(of)
+    }
+
+    fn first(&self) -> Option<RunningAt> {
+        self.running.first().map(|(_, at)| *at)
+    }
+}
+
+/// The one that writes the head, else the oldest.
+fn followed(running: &[Arc<Generation>], conversation: &Conversation) -> Option<RunningAt> {
+    let is_here =
+        |generation: &&Arc<Generation>| generation.conversation_id() == Some(conversation.id);
+    let head = conversation.head_id;
+    let mut here = running.iter().filter(is_here);
+    let first = here.clone().next();
+    let generation = here
+        .find(|generation| Some(generation.message_id) == head)
+        .or(first)?;
+    Some(RunningAt {
+        id: generation.id,
+        seq: generation.log.seq(),
+    })
 }
 
 /// What is behind a message that the store calls streaming.

@@ -133,6 +133,13 @@ impl Registry {
         running
     }
 
+    /// Those of this user that write an answer now, oldest first.
+    pub fn running_of(&self, user: UserId) -> Vec<Arc<Generation>> {
+        let mut running = self.running();
+        running.retain(|generation| generation.owner == user && !generation.log.is_closed());
+        running
+    }
+
     /// Lets no more generations start.
     pub fn refuse_generations(&self) {
         self.generations().draining = true;

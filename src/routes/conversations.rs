@@ -1,4 +1,4 @@
-//! Conversations: list and search, create, read, change, delete.
+//! Conversations: list and search, create, change, delete.
 
 use super::{
     ConversationPath, Page,
@@ -7,20 +7,16 @@ use super::{
 };
 use crate::{
     auth::CurrentUser,
-    chat::{Chat, ConversationRead, RunningAt},
-    markdown::Rendered,
-    model::{Conversation, ConversationId, Message, now},
+    chat::{Chat, ConversationRead, ListedRead, RunningAt},
+    model::{Conversation, ConversationId, now},
     problem::ApiError,
-    store::{
-        Changed, ConversationChange, Effect, ListCursor, ListQuery, Listed, NewConversation,
-        Receipt,
-    },
+    store::{Changed, ConversationChange, Effect, ListCursor, ListQuery, NewConversation, Receipt},
     text::one_line,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web::{self, Data, Query},
+    web::{Data, Query},
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -53,10 +49,7 @@ pub(super) async fn list(
         // One more than asked tells whether there is a next page.
         limit: limit + 1,
     };
-    let mut items = chat
-        .store
-        .list_conversations(current.user.id, &query)
-        .await?;
+    let mut items = chat.conversations(current.user.id, &query).await?;
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
     let next = items.last().filter(|_| more).map(cursor);
@@ -66,8 +59,8 @@ pub(super) async fn list(
 }
 
 /// `<milliseconds>-<id>` of the last row of a page.
-fn cursor(last: &Listed) -> String {
-    let Conversation { updated_at, id, .. } = &last.conversation;
+fn cursor(last: &ListedRead) -> String {
+    let Conversation { updated_at, id, .. } = &last.listed.conversation;
     format!("{}-{id}", updated_at.unix_timestamp_nanos() / 1_000_000)
 }
 
@@ -133,86 +126,6 @@ pub(super) async fn create(
 }
 
 #[derive(Deserialize)]
-pub(super) struct ReadParameters {
-    /// Any number but 0: with the Markdown blocks of every message.
-    #[serde(default)]
-    blocks: u8,
-}
-
-pub(super) async fn read(
-    current: CurrentUser,
-    chat: Data<Chat>,
-    id: ConversationPath,
-    Query(parameters): Query<ReadParameters>,
-) -> Result<HttpResponse, ApiError> {
-    let read = found(&chat, &current, *id).await?;
-    let etag = etag(read.conversation.version);
-    let mut response = HttpResponse::Ok();
-    response
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((header::ETAG, etag));
-    if parameters.blocks == 0 {
-        return Ok(response.json(read));
-    }
-    // Long texts take milliseconds, in which nobody's events should wait.
-    let rendered = web::block(|| InBlocks::of(read)).await;
-    let rendered = rendered.map_err(|_| {
-        ApiError::new(
-            500,
-            "internal",
-            "The server failed",
-            "the blocks were not made",
-        )
-    })?;
-    Ok(response.json(rendered))
-}
-
-/// A conversation as it is read, with the Markdown blocks of its messages.
-#[derive(Serialize)]
-struct InBlocks {
-    #[serde(flatten)]
-    conversation: Conversation,
-    messages: Vec<MessageInBlocks>,
-    generation: Option<RunningAt>,
-}
-
-#[derive(Serialize)]
-struct MessageInBlocks {
-    #[serde(flatten)]
-    message: Message,
-    #[serde(flatten)]
-    rendered: Rendered,
-}
-
-impl InBlocks {
-    fn of(read: ConversationRead) -> Self {
-        let render = |message: Message| {
-            let rendered = if read.open.contains(&message.id) {
-                Rendered::open(&message.content)
-            } else {
-                Rendered::whole(&message.content)
-            };
-            MessageInBlocks { message, rendered }
-        };
-        Self {
-            conversation: read.conversation,
-            messages: read.messages.into_iter().map(render).collect(),
-            generation: read.generation,
-        }
-    }
-}
-
-async fn found(
-    chat: &Chat,
-    current: &CurrentUser,
-    id: ConversationId,
-) -> Result<ConversationRead, ApiError> {
-    chat.conversation(current.user.id, id)
-        .await?
-        .ok_or_else(|| ApiError::not_found("conversation"))
-}
-
-#[derive(Deserialize)]
 pub(super) struct Change {
     #[serde(default, deserialize_with = "optional_text")]
     title: Option<String>,
@@ -224,6 +137,16 @@ pub(super) struct Change {
     model: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable_text")]
     system: Option<Option<String>>,
+    #[serde(default, deserialize_with = "nullable_text")]
+    head_id: Option<Option<String>>,
+}
+
+/// A conversation without its messages, and the generation that a reader would follow.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    conversation: Conversation,
+    generation: Option<RunningAt>,
 }
 
 pub(super) async fn change(
@@ -239,6 +162,7 @@ pub(super) async fn change(
         archived,
         model,
         system,
+        head_id,
     } = body.value;
     check_length("title", title.as_deref(), NAME_CHARACTERS)?;
     check_length(
@@ -246,12 +170,17 @@ pub(super) async fn change(
         model.as_ref().and_then(Option::as_deref),
         NAME_CHARACTERS,
     )?;
+    let head_id = head_id.map(Option::unwrap_or_default);
+    let head = head_id.as_deref().map(str::parse);
     let change = ConversationChange {
         title: title.map(|title| one_line(&title)),
         pinned,
         archived,
         model: model.map(named),
         system: system.map(named),
+        head_id: head
+            .transpose()
+            .map_err(|_| unknown_head(head_id.as_deref()))?,
     };
     match chat
         .store
@@ -261,8 +190,12 @@ pub(super) async fn change(
         Changed::Done(conversation) => Ok(HttpResponse::Ok()
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .insert_header((header::ETAG, etag(conversation.version)))
-            .json(conversation)),
+            .json(Shown {
+                generation: chat.running_in(current.user.id, &conversation),
+                conversation,
+            })),
         Changed::NotFound => Err(ApiError::not_found("conversation")),
+        Changed::UnknownHead => Err(unknown_head(head_id.as_deref())),
         Changed::VersionIs(version) => Err(ApiError::new(
             412,
             "version-mismatch",
@@ -286,6 +219,13 @@ pub(super) async fn delete(
     }
 }
 
+fn unknown_head(head: Option<&str>) -> ApiError {
+    let head = head.unwrap_or_default();
+    ApiError::invalid(format!(
+        "head_id: there is no message {head:?} in this conversation"
+    ))
+}
+
 /// The version that `If-Match` names; `*` and no header take any.
 fn if_match(request: &HttpRequest) -> Result<Option<i64>, ApiError> {
     let Some(value) = request.headers().get(header::IF_MATCH) else {
@@ -301,16 +241,17 @@ fn if_match(request: &HttpRequest) -> Result<Option<i64>, ApiError> {
         .map_err(|_| ApiError::malformed("If-Match: not an ETag that this server gave"))
 }
 
-fn etag(version: i64) -> String {
+pub(super) fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
 /// The whole answer, so that a repeated creation is answered the same whatever has become of the conversation.
 fn receipt(new: &NewConversation) -> Receipt {
-    let read = ConversationRead {
+    let read: ConversationRead = ConversationRead {
         conversation: new.created(),
         messages: Vec::new(),
         generation: None,
+        ends: None,
         open: Vec::new(),
     };
     Receipt {

@@ -5,6 +5,7 @@ mod body;
 mod conversations;
 mod generations;
 mod health;
+mod history;
 mod messages;
 mod operator;
 mod page;
@@ -64,7 +65,7 @@ pub fn routes(app: &mut ServiceConfig) {
     )
     .service(
         web::resource("/api/conversations/{id}")
-            .route(get().to(conversations::read))
+            .route(get().to(history::read))
             .route(patch().to(conversations::change))
             .route(delete().to(conversations::delete)),
     )

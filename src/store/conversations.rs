@@ -1,8 +1,8 @@
 //! Conversations: create, list, search, read, change, delete.
 
 use super::{
-    Changed, ConversationChange, Conversations, Deleted, Effect, ListQuery, Listed,
-    NewConversation, Once, Receipt, StoreError,
+    BranchFound, BranchQuery, Changed, ConversationChange, Conversations, Deleted, Effect,
+    ListQuery, Listed, NewConversation, Once, Receipt, StoreError, branch,
     receipts::claim,
     rows::{ConversationRow, ListedRow, MessageRow, conversation_columns, message_columns},
     search,
@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-const READ: &str = concat!(
+/// A conversation of this owner.
+pub(super) const READ: &str = concat!(
     "SELECT ",
     conversation_columns!(),
     " FROM conversations WHERE owner_id = $1 AND id = $2"
@@ -106,6 +107,15 @@ impl Conversations for Sql {
         Ok(Some((row.into(), messages.collect::<Result<_, _>>()?)))
     }
 
+    async fn branch(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+        query: &BranchQuery,
+    ) -> Result<BranchFound, StoreError> {
+        branch::read(self, owner, id, query).await
+    }
+
     async fn change_conversation(
         &self,
         owner: UserId,
@@ -118,8 +128,11 @@ impl Conversations for Sql {
                 pinned = COALESCE($5, pinned), archived = COALESCE($6, archived),
                 model = CASE WHEN $7 THEN $8 ELSE model END,
                 system = CASE WHEN $9 THEN $10 ELSE system END,
-                version = version + 1, updated_at = $11
-             WHERE owner_id = $1 AND id = $2 AND version = COALESCE($12, version) RETURNING ",
+                head_id = COALESCE($11, head_id),
+                version = CASE WHEN $12 THEN version + 1 ELSE version END,
+                updated_at = CASE WHEN $12 THEN $13 ELSE updated_at END
+             WHERE owner_id = $1 AND id = $2 AND version = COALESCE($14, version) AND ($11 IS NULL OR EXISTS
+                (SELECT 1 FROM messages m WHERE m.id = $11 AND m.conversation_id = conversations.id)) RETURNING ",
             conversation_columns!()
         );
         if !change.is_empty() {
@@ -134,6 +147,8 @@ impl Conversations for Sql {
                 .bind(change.model.as_ref().and_then(Option::as_deref))
                 .bind(change.system.is_some())
                 .bind(change.system.as_ref().and_then(Option::as_deref))
+                .bind(change.head_id.map(|head| head.0))
+                .bind(change.counts())
                 .bind(Time(now()))
                 .bind(if_version)
                 .fetch_optional(c))?;
@@ -147,10 +162,13 @@ impl Conversations for Sql {
             return Ok(Changed::NotFound);
         };
         let present = Conversation::from(row);
-        if change.is_empty() && if_version.is_none_or(|version| version == present.version) {
-            return Ok(Changed::Done(present));
-        }
-        Ok(Changed::VersionIs(present.version))
+        Ok(match if_version {
+            Some(version) if version != present.version => Changed::VersionIs(present.version),
+            _ if change.is_empty() => Changed::Done(present),
+            // Nothing else keeps a change from being made; except that the version it names has become the present one since.
+            _ if change.head_id.is_some() => Changed::UnknownHead,
+            _ => Changed::VersionIs(present.version),
+        })
     }
 
     async fn delete_conversation(
@@ -185,18 +203,24 @@ impl Conversations for Sql {
 impl ConversationChange {
     /// True when nothing is asked.
     fn is_empty(&self) -> bool {
+        self.head_id.is_none() && !self.counts()
+    }
+
+    /// True when it makes another version.
+    fn counts(&self) -> bool {
         let Self {
             title,
             pinned,
             archived,
             model,
             system,
+            head_id: _,
         } = self;
-        title.is_none()
-            && pinned.is_none()
-            && archived.is_none()
-            && model.is_none()
-            && system.is_none()
+        title.is_some()
+            || pinned.is_some()
+            || archived.is_some()
+            || model.is_some()
+            || system.is_some()
     }
 }
 

@@ -21,6 +21,7 @@ use time::OffsetDateTime;
 mod accounts;
 mod append;
 mod begin;
+mod branch;
 mod carry_on;
 mod conversations;
 mod end;
@@ -212,6 +213,8 @@ pub struct ConversationChange {
     pub archived: Option<bool>,
     pub model: Option<Option<String>>,
     pub system: Option<Option<String>>,
+    /// The message that the next prompt continues. Alone it is no change that counts: neither `version` nor `updated_at` moves.
+    pub head_id: Option<MessageId>,
 }
 
 #[derive(Debug)]
@@ -220,6 +223,47 @@ pub enum Changed {
     NotFound,
     /// `If-Match` named another version: this is the present one.
     VersionIs(i64),
+    /// The head is to be a message that this conversation does not have.
+    UnknownHead,
+}
+
+/// Which messages of one branch are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BranchQuery {
+    /// The branch through this message and on to its newest descendant, the newest child each time; `None`: the one from the root to
+    /// the head.
+    pub through: Option<MessageId>,
+    /// Those above this message; where it is not on that branch, on its own. `None`: the last ones.
+    pub before: Option<MessageId>,
+    /// At most this many; at least 1.
+    pub limit: u32,
+}
+
+/// A page of one branch.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    pub conversation: Conversation,
+    /// From the root's side on.
+    pub messages: Vec<BranchMessage>,
+    /// The end of the branch; `None` while nothing was said.
+    pub leaf_id: Option<MessageId>,
+    /// There are more above.
+    pub earlier: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct BranchMessage {
+    pub message: Message,
+    /// Itself and the others below the same parent, in order of creation; empty when there are no others.
+    pub siblings: Vec<MessageId>,
+}
+
+#[derive(Debug)]
+pub enum BranchFound {
+    Found(Box<Branch>),
+    NotFound,
+    /// The conversation is there; a message that the query names is none of its.
+    UnknownMessage,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -251,7 +295,15 @@ pub trait Conversations {
         owner: UserId,
         id: ConversationId,
     ) -> Result<Option<(Conversation, Vec<Message>)>, StoreError>;
-    /// Adds one to `version` (and touches `updated_at`) unless nothing is asked; with `if_version`, only when that is the present one.
+    /// A page of one branch. What it costs grows with the page's texts, hardly with the conversation's.
+    async fn branch(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+        query: &BranchQuery,
+    ) -> Result<BranchFound, StoreError>;
+    /// Adds one to `version` (and touches `updated_at`) unless nothing is asked but the head; with `if_version`, only when that is the
+    /// present one.
     async fn change_conversation(
         &self,
         owner: UserId,

@@ -8,6 +8,7 @@ mod answers;
 mod bad_input;
 mod bad_requests;
 mod blocks;
+mod branches;
 mod continuing;
 mod conversations;
 mod door;

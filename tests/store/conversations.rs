@@ -110,7 +110,7 @@ pub async fn of_twenty_changes_of_one_version_one_is_made(db: &Scratch) {
         match changed {
             Changed::Done(conversation) => made.push(conversation),
             Changed::VersionIs(version) => assert_eq!(version, 2),
-            Changed::NotFound => panic!("it is there"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(made.len(), 1);

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod accounts;
+mod branches;
 mod continuing;
 mod conversations;
 #[path = "../support/database.rs"]
@@ -63,6 +64,11 @@ on_both_engines! {
         a_conversation_is_deleted_with_its_messages_unless_it_runs,
         a_very_long_conversation_can_be_answered_and_deleted,
         another_users_conversation_is_not_there,
+    ],
+    branches: [
+        pages_of_a_branch_are_its_messages_once_and_in_order,
+        what_is_not_of_a_conversation_has_no_branch_in_it,
+        a_head_moves_within_its_conversation_and_counts_as_no_change,
     ],
     searching: [
         every_word_is_found_somewhere_in_any_script_and_case,
