@@ -53,6 +53,7 @@ pub struct Config {
     pub emitter: Emitter,
     pub drain: Drain,
     pub auth: Auth,
+    pub conversations: Conversations,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -144,6 +145,12 @@ pub struct Drain {
 pub struct Auth {
     #[serde(rename = "login_days", deserialize_with = "days")]
     pub login: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Conversations {
+    #[serde(rename = "undo_seconds", deserialize_with = "seconds")]
+    pub undo: Duration,
 }
 
 // Their URL and key may hold a password.

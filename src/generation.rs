@@ -38,6 +38,7 @@ pub struct Generation {
     claim: OnceLock<Outcome>,
     ending: OnceLock<Ending>,
     kept: AtomicBool,
+    forgotten: AtomicBool,
     cancelled: CancellationToken,
 }
 
@@ -62,6 +63,7 @@ impl Generation {
             claim: OnceLock::new(),
             ending: OnceLock::new(),
             kept: AtomicBool::new(false),
+            forgotten: AtomicBool::new(false),
             cancelled: CancellationToken::new(),
         }
     }
@@ -106,6 +108,16 @@ impl Generation {
     /// True once its end outlives this process, in the store or on disk.
     pub fn is_kept(&self) -> bool {
         self.kept.load(Ordering::Acquire)
+    }
+
+    /// True once its conversation was deleted: nobody finds it by its id any more.
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::Acquire)
+    }
+
+    /// Set by the registry.
+    pub fn forget(&self) {
+        self.forgotten.store(true, Ordering::Release);
     }
 
     /// Set by the recorder.

@@ -174,6 +174,8 @@ pub struct Conversation {
     pub model: Option<String>,
     /// The system prompt.
     pub system: Option<String>,
+    /// Of its answers, where a question does not say.
+    pub sampling: Sampling,
     pub pinned: bool,
     pub archived: bool,
     /// Counts changes of the fields above only; the `ETag`.
@@ -310,6 +312,22 @@ pub struct Sampling {
     pub presence_penalty: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frequency_penalty: Option<f64>,
+}
+
+impl Sampling {
+    /// What is asked for, field by field, else what `fallback` says.
+    #[must_use]
+    pub fn or(self, fallback: Self) -> Self {
+        Self {
+            temperature: self.temperature.or(fallback.temperature),
+            top_p: self.top_p.or(fallback.top_p),
+            max_tokens: self.max_tokens.or(fallback.max_tokens),
+            stop: self.stop.or(fallback.stop),
+            seed: self.seed.or(fallback.seed),
+            presence_penalty: self.presence_penalty.or(fallback.presence_penalty),
+            frequency_penalty: self.frequency_penalty.or(fallback.frequency_penalty),
+        }
+    }
 }
 
 /// An RFC 9457 problem: the body of every error, and part of a `done` that did not end well.

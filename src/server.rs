@@ -29,6 +29,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing_actix_web::TracingLogger;
 
@@ -50,6 +51,9 @@ const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// How long receipts of idempotency keys are kept, and how often what is too old is forgotten.
 const RECEIPTS_KEPT: Duration = Duration::from_hours(24);
 const FORGET_EVERY: Duration = Duration::from_hours(1);
+/// How often, at most and at least, deleted conversations are looked for.
+const PURGE_AT_MOST: Duration = Duration::from_secs(1);
+const PURGE_AT_LEAST: Duration = Duration::from_secs(30);
 
 /// Opens the store that the options name: their URL, else SQLite in the data directory.
 pub async fn open_store(config: &Config, data_dir: &DataDir) -> anyhow::Result<Arc<dyn Store>> {
@@ -109,6 +113,7 @@ pub struct Server {
     demo: Option<Demo>,
     drain_grace: Duration,
     events_kept: Duration,
+    undo: Duration,
     data_dir: LockedDataDir,
 }
 
@@ -220,6 +225,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         demo,
         drain_grace: config.drain.grace,
         events_kept: config.recorder.keep_events,
+        undo: config.conversations.undo,
         data_dir,
     })
 }
@@ -243,6 +249,7 @@ impl Server {
             demo,
             drain_grace,
             events_kept,
+            undo,
             data_dir,
             ..
         } = self;
@@ -252,6 +259,7 @@ impl Server {
                 () = shutdown.drain.cancelled() => {}
                 () = chat.asked_to_drain() => {}
                 () = keep_house(&chat, events_kept) => {}
+                () = purge(&*chat.store, undo) => {}
             }
             tracing::info!(running = chat.registry.running().len(), "draining");
             chat.drain(drain_grace, shutdown.hurry.cancelled()).await;
@@ -300,6 +308,25 @@ async fn keep_house(chat: &Chat, events_kept: Duration) {
                 if let Err(error) = forgotten.await {
                     tracing::warn!(error = with_causes(&error), "old idempotency keys and events stay a while longer");
                 }
+            }
+        }
+    }
+}
+
+/// Deletes for good what nobody took back in time. Never ends.
+async fn purge(store: &dyn Store, undo: Duration) {
+    let mut ticks = tokio::time::interval((undo / 4).clamp(PURGE_AT_MOST, PURGE_AT_LEAST));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match store.purge_conversations(undo).await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "deleted conversations are gone for good"),
+            Err(error) => {
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "deleted conversations stay a while longer"
+                );
             }
         }
     }

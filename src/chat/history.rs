@@ -225,7 +225,7 @@ impl Chat {
         Ok(Truth::InStore)
     }
 
-    /// Ends what runs in it, waits for that, and deletes it. False when it is not there.
+    /// Ends what runs in it, waits for that, and hides it until it is restored or purged. False when it is not there.
     pub async fn delete_conversation(
         &self,
         user: UserId,

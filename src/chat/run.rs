@@ -82,7 +82,7 @@ pub(super) async fn run(
             let model = model(&chat, &upstream, turn.model.clone()).await;
             first(Some(model.clone()))?;
             reading.model = Some(model.clone());
-            let request = reading::request(model, &turn, start.sampling);
+            let request = reading::request(model, &turn, start.sampling.or(turn.sampling.clone()));
             reading.read(&chat, &upstream, &generation, &request).await
         } => end,
     };
@@ -97,7 +97,7 @@ pub(super) async fn run(
 }
 
 enum Begun {
-    Now(Turn),
+    Now(Box<Turn>),
     /// A concurrent twin with the same idempotency key came first.
     Before(Started),
 }
@@ -107,7 +107,7 @@ async fn begin(chat: &Chat, start: &Start, started: &Started) -> Result<Begun, S
     let receipt = start.receipt(started);
     let once = receipt.as_ref().map(|(once, receipt)| (*once, receipt));
     match chat.store.begin_turn(start.owner, &new, once).await? {
-        Ok(Effect::Done(turn)) => Ok(Begun::Now(turn)),
+        Ok(Effect::Done(turn)) => Ok(Begun::Now(Box::new(turn))),
         Ok(before) => replayed(before).map(Begun::Before),
         Err(refused) => Err(StartError::Refused(refused)),
     }

@@ -59,8 +59,8 @@ impl Drop for Slot {
                 generations.per_user.remove(&owner);
             }
         }
-        // One that never began (its turn was refused) leaves nothing behind.
-        if self.generation.conversation_id().is_some() {
+        // One that never began (its turn was refused) leaves nothing behind, and one whose conversation was deleted meanwhile neither.
+        if self.generation.conversation_id().is_some() && !self.generation.is_forgotten() {
             let id = self.generation.id;
             generations.retained.insert(id, self.generation.clone());
             generations.ends.push_back((Instant::now(), id, bytes));
@@ -108,13 +108,19 @@ impl Registry {
             .running
             .get(&id)
             .or_else(|| generations.retained.get(&id));
-        found.filter(|generation| generation.owner == user).cloned()
+        let is_theirs =
+            |generation: &&Arc<Generation>| generation.owner == user && !generation.is_forgotten();
+        found.filter(is_theirs).cloned()
     }
 
-    /// Lets go of what is retained of a conversation that is gone.
+    /// Lets go of what is retained of a conversation that is gone, and of what has just ended in it.
     pub fn forget_conversation(&self, id: ConversationId) {
         let is_of = |generation: &Generation| generation.conversation_id() == Some(id);
         let mut generations = self.generations();
+        let running = generations.running.values();
+        running
+            .filter(|generation| is_of(generation))
+            .for_each(|generation| generation.forget());
         // Their places in the order of ends stay, and find nothing when their time comes.
         generations
             .retained
@@ -260,6 +266,20 @@ mod tests {
         tokio::time::advance(Duration::from_secs(61)).await;
         registry.release_ended();
         assert!(registry.generation(user, id).is_none());
+    }
+
+    #[test]
+    fn what_has_just_ended_in_a_deleted_conversation_is_not_found_any_more() {
+        let (registry, user) = (registry(1 << 20), UserId::new());
+        let slots = [(); 2].map(|()| registry.reserve(generation(user)).expect("room"));
+        slots.iter().for_each(end);
+        let [deleted, other] = &slots;
+        let conversation = deleted.conversation_id().expect("it has begun");
+        registry.forget_conversation(conversation);
+        assert!(registry.generation(user, deleted.id).is_none());
+        assert!(registry.generation(user, other.id).is_some());
+        drop(slots);
+        assert_eq!(registry.retained_count(), 1, "the other one");
     }
 
     #[test]

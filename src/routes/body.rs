@@ -3,9 +3,10 @@
 use super::RouteOptions;
 use crate::{
     auth::hash_of,
+    model::Sampling,
     problem::ApiError,
     store::{Once, SecretHash},
-    text::Wtf8,
+    text::{Wtf8, without_nul},
 };
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
@@ -16,9 +17,9 @@ use actix_web::{
 use futures_util::{StreamExt as _, future::LocalBoxFuture};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny},
+    de::{DeserializeOwned, Error as _, IgnoredAny},
 };
-use serde_json::error::Category;
+use serde_json::{Map, Value, error::Category};
 use std::time::Duration;
 
 /// The idempotency key's own length limit, in bytes.
@@ -182,6 +183,21 @@ pub(super) fn nullable_text<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<String>>, D::Error> {
     optional_text(deserializer).map(Some)
+}
+
+/// How a conversation's answers are sampled: the fields of a prompt, in an object of their own (not in a list, which a struct would be read
+/// from, too). `null` means none.
+pub(super) fn sampling<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Sampling>, D::Error> {
+    let fields = Option::<Map<String, Value>>::deserialize(deserializer)?;
+    let sampling: Sampling =
+        serde_json::from_value(fields.unwrap_or_default().into()).map_err(D::Error::custom)?;
+    let clean = |stop: Vec<String>| stop.into_iter().map(without_nul).collect();
+    Ok(Some(Sampling {
+        stop: sampling.stop.map(clean),
+        ..sampling
+    }))
 }
 
 /// Refuses a text of more than `characters` characters.

@@ -1,17 +1,17 @@
-//! Conversations: list and search, create, change, delete.
+//! Conversations: list and search, create, change, delete, restore.
 
 use super::{
     ConversationPath, Page,
-    body::{Json, check_length, made, nullable_text, optional_text},
+    body::{self, Json, check_length, made, nullable_text, optional_text},
     page_limit,
 };
 use crate::{
     auth::CurrentUser,
     chat::{Chat, ConversationRead, ListedRead, RunningAt},
-    model::{Conversation, ConversationId, now},
+    model::{Conversation, ConversationId, Sampling, UserId, now},
     problem::ApiError,
     store::{Changed, ConversationChange, Effect, ListCursor, ListQuery, NewConversation, Receipt},
-    text::one_line,
+    text::{one_line, without_nul},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -43,7 +43,7 @@ pub(super) async fn list(
     let query = ListQuery {
         text: parameters
             .q
-            .map(crate::text::without_nul)
+            .map(without_nul)
             .filter(|text| !text.trim().is_empty()),
         after: parameters.cursor.as_deref().map(parse_cursor).transpose()?,
         // One more than asked tells whether there is a next page.
@@ -86,6 +86,8 @@ pub(super) struct Create {
     model: Option<String>,
     #[serde(default, deserialize_with = "optional_text")]
     system: Option<String>,
+    #[serde(default, deserialize_with = "body::sampling")]
+    sampling: Option<Sampling>,
 }
 
 pub(super) async fn create(
@@ -98,6 +100,7 @@ pub(super) async fn create(
         title,
         model,
         system,
+        sampling,
     } = body.value;
     check_length("title", title.as_deref(), NAME_CHARACTERS)?;
     check_length("model", model.as_deref(), NAME_CHARACTERS)?;
@@ -106,6 +109,7 @@ pub(super) async fn create(
         title: one_line(&title.unwrap_or_default()),
         model: named(model),
         system: named(system),
+        sampling: sampling.unwrap_or_default(),
         created_at: now(),
     };
     let etag = etag(new.created().version);
@@ -137,6 +141,8 @@ pub(super) struct Change {
     model: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable_text")]
     system: Option<Option<String>>,
+    #[serde(default, deserialize_with = "body::sampling")]
+    sampling: Option<Sampling>,
     #[serde(default, deserialize_with = "nullable_text")]
     head_id: Option<Option<String>>,
 }
@@ -162,6 +168,7 @@ pub(super) async fn change(
         archived,
         model,
         system,
+        sampling,
         head_id,
     } = body.value;
     check_length("title", title.as_deref(), NAME_CHARACTERS)?;
@@ -178,6 +185,7 @@ pub(super) async fn change(
         archived,
         model: model.map(named),
         system: system.map(named),
+        sampling,
         head_id: head
             .transpose()
             .map_err(|_| unknown_head(head_id.as_deref()))?,
@@ -187,13 +195,7 @@ pub(super) async fn change(
         .change_conversation(current.user.id, *id, &change, if_match(&request)?)
         .await?
     {
-        Changed::Done(conversation) => Ok(HttpResponse::Ok()
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .insert_header((header::ETAG, etag(conversation.version)))
-            .json(Shown {
-                generation: chat.running_in(current.user.id, &conversation),
-                conversation,
-            })),
+        Changed::Done(conversation) => Ok(shown(&chat, current.user.id, *conversation)),
         Changed::NotFound => Err(ApiError::not_found("conversation")),
         Changed::UnknownHead => Err(unknown_head(head_id.as_deref())),
         Changed::VersionIs(version) => Err(ApiError::new(
@@ -224,6 +226,28 @@ fn unknown_head(head: Option<&str>) -> ApiError {
     ApiError::invalid(format!(
         "head_id: there is no message {head:?} in this conversation"
     ))
+}
+
+/// Takes a deletion back; of one that is not deleted, only how it stands.
+pub(super) async fn restore(
+    current: CurrentUser,
+    chat: Data<Chat>,
+    id: ConversationPath,
+) -> Result<HttpResponse, ApiError> {
+    let user = current.user.id;
+    let restored = chat.store.restore_conversation(user, *id).await?;
+    let conversation = restored.ok_or_else(|| ApiError::not_found("conversation"))?;
+    Ok(shown(&chat, user, conversation))
+}
+
+fn shown(chat: &Chat, user: UserId, conversation: Conversation) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::ETAG, etag(conversation.version)))
+        .json(Shown {
+            generation: chat.running_in(user, &conversation),
+            conversation,
+        })
 }
 
 /// The version that `If-Match` names; `*` and no header take any.

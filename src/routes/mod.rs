@@ -70,6 +70,10 @@ pub fn routes(app: &mut ServiceConfig) {
             .route(delete().to(conversations::delete)),
     )
     .service(only(
+        "/api/conversations/{id}/restore",
+        post().to(conversations::restore),
+    ))
+    .service(only(
         "/api/conversations/{id}/messages",
         post().to(messages::prompt),
     ))

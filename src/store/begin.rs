@@ -110,6 +110,7 @@ pub(super) async fn store_turn(
         path: path(tx, question).await?,
         model,
         system: conversation.system,
+        sampling: conversation.sampling.0,
         before: None,
     }))
 }
@@ -123,12 +124,13 @@ async fn lock_conversation(
     at: Time,
 ) -> Result<Option<ConversationRow>, StoreError> {
     const BY_ID: &str = concat!(
-        "UPDATE conversations SET updated_at = $3 WHERE owner_id = $1 AND id = $2 RETURNING ",
+        "UPDATE conversations SET updated_at = $3 WHERE owner_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING ",
         conversation_columns!()
     );
     const BY_MESSAGE: &str = concat!(
         "UPDATE conversations SET updated_at = $3
-         WHERE owner_id = $1 AND id = (SELECT conversation_id FROM messages WHERE id = $2) RETURNING ",
+         WHERE owner_id = $1 AND deleted_at IS NULL
+            AND id = (SELECT conversation_id FROM messages WHERE id = $2) RETURNING ",
         conversation_columns!()
     );
     let (sql, id) = match &new.of {

@@ -47,6 +47,7 @@ pub(super) async fn carry_on(
         parent_id: MessageId(question),
         model,
         system: conversation.system,
+        sampling: conversation.sampling.0,
         path: path(tx, question).await?,
         before: Some(Transcript {
             text: answer.content,

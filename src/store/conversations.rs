@@ -2,22 +2,23 @@
 
 use super::{
     BranchFound, BranchQuery, Changed, ConversationChange, Conversations, Deleted, Effect,
-    ListQuery, Listed, NewConversation, Once, Receipt, StoreError, branch,
+    ListQuery, Listed, NewConversation, Once, Receipt, StoreError, branch, deletion,
     receipts::claim,
     rows::{ConversationRow, ListedRow, MessageRow, conversation_columns, message_columns},
     search,
-    sql::{Sql, Time, execute, on},
+    sql::{Sql, Time, json, on},
 };
-use crate::model::{Conversation, ConversationId, GenerationId, Message, UserId, now};
+use crate::model::{Conversation, ConversationId, Message, UserId, now};
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A conversation of this owner.
 pub(super) const READ: &str = concat!(
     "SELECT ",
     conversation_columns!(),
-    " FROM conversations WHERE owner_id = $1 AND id = $2"
+    " FROM conversations WHERE owner_id = $1 AND id = $2 AND deleted_at IS NULL"
 );
 
 #[async_trait]
@@ -29,10 +30,11 @@ impl Conversations for Sql {
         once: Option<(&Once, &Receipt)>,
     ) -> Result<Effect<Conversation>, StoreError> {
         const SQL: &str = concat!(
-            "INSERT INTO conversations (id, owner_id, title, folded, model, system, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $7) RETURNING ",
+            "INSERT INTO conversations (id, owner_id, title, folded, model, system, sampling, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING ",
             conversation_columns!()
         );
+        let sampling = json(&new.sampling)?;
         let mut tx = self.begin().await?;
         if let Some(before) = claim(&mut tx, owner, once).await? {
             tx.rollback().await?;
@@ -45,6 +47,7 @@ impl Conversations for Sql {
             .bind(search::folded(&new.title))
             .bind(new.model.as_deref())
             .bind(new.system.as_deref())
+            .bind(&sampling)
             .bind(Time(new.created_at))
             .fetch_one(c))?;
         tx.commit().await?;
@@ -128,13 +131,14 @@ impl Conversations for Sql {
                 pinned = COALESCE($5, pinned), archived = COALESCE($6, archived),
                 model = CASE WHEN $7 THEN $8 ELSE model END,
                 system = CASE WHEN $9 THEN $10 ELSE system END,
-                head_id = COALESCE($11, head_id),
+                sampling = COALESCE($15, sampling), head_id = COALESCE($11, head_id),
                 version = CASE WHEN $12 THEN version + 1 ELSE version END,
                 updated_at = CASE WHEN $12 THEN $13 ELSE updated_at END
-             WHERE owner_id = $1 AND id = $2 AND version = COALESCE($14, version) AND ($11 IS NULL OR EXISTS
+             WHERE owner_id = $1 AND id = $2 AND deleted_at IS NULL AND version = COALESCE($14, version) AND ($11 IS NULL OR EXISTS
                 (SELECT 1 FROM messages m WHERE m.id = $11 AND m.conversation_id = conversations.id)) RETURNING ",
             conversation_columns!()
         );
+        let sampling = change.sampling.as_ref().map(json).transpose()?;
         if !change.is_empty() {
             let changed = on!(&self.write, c => sqlx::query_as::<_, ConversationRow>(SQL)
                 .bind(owner.0)
@@ -151,9 +155,10 @@ impl Conversations for Sql {
                 .bind(change.counts())
                 .bind(Time(now()))
                 .bind(if_version)
+                .bind(&sampling)
                 .fetch_optional(c))?;
             if let Some(row) = changed {
-                return Ok(Changed::Done(row.into()));
+                return Ok(Changed::Done(Box::new(row.into())));
             }
         }
         let present = on!(&self.write, c => sqlx::query_as::<_, ConversationRow>(READ)
@@ -164,7 +169,7 @@ impl Conversations for Sql {
         let present = Conversation::from(row);
         Ok(match if_version {
             Some(version) if version != present.version => Changed::VersionIs(present.version),
-            _ if change.is_empty() => Changed::Done(present),
+            _ if change.is_empty() => Changed::Done(Box::new(present)),
             // Nothing else keeps a change from being made; except that the version it names has become the present one since.
             _ if change.head_id.is_some() => Changed::UnknownHead,
             _ => Changed::VersionIs(present.version),
@@ -176,27 +181,19 @@ impl Conversations for Sql {
         owner: UserId,
         id: ConversationId,
     ) -> Result<Deleted, StoreError> {
-        // Changes nothing but holds the row, so that no turn begins in between (SQLite knows no FOR UPDATE).
-        const LOCK: &str =
-            "UPDATE conversations SET version = version WHERE owner_id = $1 AND id = $2";
-        const RUNNING: &str = "SELECT id FROM generations
-            WHERE conversation_id = $1 AND status = 'running' ORDER BY id";
-        const DELETE: &str = "DELETE FROM conversations WHERE id = $1";
-        let mut tx = self.begin().await?;
-        if execute!(tx.on(), sqlx::query(LOCK).bind(owner.0).bind(id.0))? == 0 {
-            tx.rollback().await?;
-            return Ok(Deleted::NotFound);
-        }
-        let running =
-            on!(tx.on(), c => sqlx::query_scalar::<_, Uuid>(RUNNING).bind(id.0).fetch_all(c))?;
-        if !running.is_empty() {
-            tx.rollback().await?;
-            let running = running.into_iter().map(GenerationId).collect();
-            return Ok(Deleted::Running(running));
-        }
-        execute!(tx.on(), sqlx::query(DELETE).bind(id.0))?;
-        tx.commit().await?;
-        Ok(Deleted::Done)
+        deletion::hide(self, owner, id).await
+    }
+
+    async fn restore_conversation(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>, StoreError> {
+        deletion::restore(self, owner, id).await
+    }
+
+    async fn purge_conversations(&self, hidden_for: Duration) -> Result<u64, StoreError> {
+        deletion::purge(self, hidden_for).await
     }
 }
 
@@ -214,6 +211,7 @@ impl ConversationChange {
             archived,
             model,
             system,
+            sampling,
             head_id: _,
         } = self;
         title.is_some()
@@ -221,6 +219,7 @@ impl ConversationChange {
             || archived.is_some()
             || model.is_some()
             || system.is_some()
+            || sampling.is_some()
     }
 }
 
@@ -255,7 +254,7 @@ fn list_sql(words: usize) -> String {
     let columns = conversation_columns!();
     format!(
         "SELECT {columns}, {hit} AS hit FROM
-           (SELECT {columns} FROM conversations c WHERE owner_id = $1 AND (updated_at, id) < ($2, $3){filter}
+           (SELECT {columns} FROM conversations c WHERE owner_id = $1 AND deleted_at IS NULL AND (updated_at, id) < ($2, $3){filter}
             ORDER BY updated_at DESC, id DESC LIMIT $4) page
          ORDER BY updated_at DESC, id DESC"
     )

@@ -9,7 +9,7 @@ use crate::{
     event::{EventSegment, Transcript},
     model::{
         Conversation, ConversationId, Ending, GenerationId, GenerationRecord, Key, KeyId, LoginId,
-        Message, MessageId, NodeId, User, UserId,
+        Message, MessageId, NodeId, Sampling, User, UserId,
     },
 };
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ mod begin;
 mod branch;
 mod carry_on;
 mod conversations;
+mod deletion;
 mod end;
 mod open;
 mod receipts;
@@ -183,6 +184,7 @@ pub struct NewConversation {
     pub title: String,
     pub model: Option<String>,
     pub system: Option<String>,
+    pub sampling: Sampling,
     /// To the millisecond, as [`now`](crate::model::now) gives it.
     pub created_at: OffsetDateTime,
 }
@@ -195,6 +197,7 @@ impl NewConversation {
             title: self.title.clone(),
             model: self.model.clone(),
             system: self.system.clone(),
+            sampling: self.sampling.clone(),
             pinned: false,
             archived: false,
             version: 1,
@@ -213,13 +216,15 @@ pub struct ConversationChange {
     pub archived: Option<bool>,
     pub model: Option<Option<String>>,
     pub system: Option<Option<String>>,
+    /// All of it.
+    pub sampling: Option<Sampling>,
     /// The message that the next prompt continues. Alone it is no change that counts: neither `version` nor `updated_at` moves.
     pub head_id: Option<MessageId>,
 }
 
 #[derive(Debug)]
 pub enum Changed {
-    Done(Conversation),
+    Done(Box<Conversation>),
     NotFound,
     /// `If-Match` named another version: this is the present one.
     VersionIs(i64),
@@ -268,6 +273,7 @@ pub enum BranchFound {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Deleted {
+    /// Until it is purged it can be restored.
     Done,
     NotFound,
     /// Still running, so nothing was deleted: end it first.
@@ -311,12 +317,21 @@ pub trait Conversations {
         change: &ConversationChange,
         if_version: Option<i64>,
     ) -> Result<Changed, StoreError>;
-    /// With its messages and generations, unless a generation is running.
+    /// Hides it from every look-up of its owner, with its messages and generations, unless a generation is running.
     async fn delete_conversation(
         &self,
         owner: UserId,
         id: ConversationId,
     ) -> Result<Deleted, StoreError>;
+    /// As it was before it was deleted; `None` once it is purged. Changes nothing when it is not deleted.
+    async fn restore_conversation(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>, StoreError>;
+    /// Deletes for good what was deleted so long ago, by the database's clock; how many conversations. In many short transactions: a call
+    /// that is dropped has purged some, and of one perhaps a part, which nobody can restore any more and the next call takes.
+    async fn purge_conversations(&self, deleted_for: Duration) -> Result<u64, StoreError>;
 }
 
 /// Where a new prompt goes.
@@ -368,6 +383,8 @@ pub struct Turn {
     pub model: Option<String>,
     /// The conversation's system prompt.
     pub system: Option<String>,
+    /// The conversation's.
+    pub sampling: Sampling,
     /// From the root to the message that is answered.
     pub path: Vec<PathMessage>,
     /// What the answer has already, when it is carried on.

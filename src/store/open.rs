@@ -317,7 +317,7 @@ fn one_line(message: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        model::{ConversationId, GenerationId, MessageId, NodeId, UserId, now},
+        model::{ConversationId, GenerationId, MessageId, NodeId, Sampling, UserId, now},
         store::{
             Accounts as _, Conversations as _, Effect, NewConversation, NewTurn, Parent,
             Recordings as _, StoreError, TurnOf, Turns as _,
@@ -339,6 +339,7 @@ mod tests {
             title: String::new(),
             model: None,
             system: None,
+            sampling: Sampling::default(),
             created_at: now(),
         };
         let created = store.create_conversation(owner, &new, None).await;

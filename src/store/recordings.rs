@@ -3,7 +3,7 @@
 use super::{
     Lease, LeftOver, Recordings, StoreError, append,
     end::{Ends, store_end},
-    sql::{On, Pool, Sql, Time, execute, failed, on},
+    sql::{Sql, Time, by_its_clock, execute, failed, milliseconds, on},
 };
 use crate::{
     event::{EventSegment, Transcript},
@@ -207,18 +207,4 @@ struct LeftOverRow {
     content: String,
     reasoning: Option<String>,
     tool_calls: Option<Json<Vec<Map<String, Value>>>>,
-}
-
-/// `sql` with the database's own clock for `{now}` and what its times count for `{millisecond}`: the clocks of nodes differ.
-fn by_its_clock(database: &Pool, sql: &str) -> String {
-    let (now, millisecond) = match database {
-        On::Postgres(_) => ("clock_timestamp()", "interval '1 millisecond'"),
-        On::Sqlite(_) => ("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "1"),
-    };
-    sql.replace("{now}", now)
-        .replace("{millisecond}", millisecond)
-}
-
-fn milliseconds(lasts: Duration) -> Result<i64, StoreError> {
-    i64::try_from(lasts.as_millis()).map_err(failed)
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::model::{
     Conversation, ConversationId, GenerationId, GenerationRecord, Key, KeyId, Message, MessageId,
-    Problem, Timings, Usage, User, UserId,
+    Problem, Sampling, Timings, Usage, User, UserId,
 };
 use serde_json::{Map, Value};
 use sqlx::{FromRow, types::Json};
@@ -65,7 +65,7 @@ impl From<KeyRow> for Key {
 /// The columns of a [`ConversationRow`].
 macro_rules! conversation_columns {
     () => {
-        "id, title, model, system, pinned, archived, version, head_id, created_at, updated_at"
+        "id, title, model, system, sampling, pinned, archived, version, head_id, created_at, updated_at"
     };
 }
 /// The columns of a [`MessageRow`], of a table called `m`.
@@ -83,6 +83,7 @@ pub(super) struct ConversationRow {
     pub title: String,
     pub model: Option<String>,
     pub system: Option<String>,
+    pub sampling: Json<Sampling>,
     pinned: bool,
     archived: bool,
     version: i64,
@@ -104,6 +105,7 @@ impl From<ConversationRow> for Conversation {
             title: row.title,
             model: row.model,
             system: row.system,
+            sampling: row.sampling.0,
             pinned: row.pinned,
             archived: row.archived,
             version: row.version,

@@ -220,6 +220,21 @@ impl Decode<'_, Sqlite> for Time {
     }
 }
 
+/// `sql` with the database's own clock for `{now}` and what its times count for `{millisecond}`: the clocks of nodes differ.
+pub(super) fn by_its_clock(database: &Pool, sql: &str) -> String {
+    let (now, millisecond) = match database {
+        On::Postgres(_) => ("clock_timestamp()", "interval '1 millisecond'"),
+        On::Sqlite(_) => ("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "1"),
+    };
+    sql.replace("{now}", now)
+        .replace("{millisecond}", millisecond)
+}
+
+/// As SQL takes a duration.
+pub(super) fn milliseconds(lasts: Duration) -> Result<i64, StoreError> {
+    i64::try_from(lasts.as_millis()).map_err(failed)
+}
+
 /// `value` as JSON that both engines take: Postgres refuses U+0000 even in escapes, so it becomes U+FFFD.
 pub(super) fn json(value: &impl Serialize) -> Result<Json<Value>, StoreError> {
     serde_json::to_value(value)

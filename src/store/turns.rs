@@ -63,7 +63,9 @@ impl Turns for Sql {
                 g.finish_reason AS g_finish_reason, g.usage AS g_usage, g.timings AS g_timings, g.problem AS g_problem,
                 g.created_at AS g_created_at, ",
             message_columns!(),
-            " FROM generations g JOIN messages m ON m.id = g.message_id WHERE g.owner_id = $1 AND g.id = $2"
+            " FROM generations g JOIN messages m ON m.id = g.message_id
+                JOIN conversations c ON c.id = g.conversation_id AND c.deleted_at IS NULL
+            WHERE g.owner_id = $1 AND g.id = $2"
         );
         on!(&self.read, c => sqlx::query_as::<_, GenerationRow>(SQL)
             .bind(owner.0).bind(id.0).fetch_optional(c))?

@@ -17,8 +17,10 @@ fn requests_about(account: &Account, turn: &Turn) -> Vec<(&'static str, RequestB
     let change = account.request(Method::PATCH, &conversation);
     vec![
         ("read", account.get(&conversation)),
+        ("branch", account.get(&format!("{conversation}?limit=9"))),
         ("change", change.json(&json!({"title": "mine now"}))),
         ("delete", account.request(Method::DELETE, &conversation)),
+        ("restore", account.post(&format!("{conversation}/restore"))),
         (
             "ask",
             account.say(&turn.conversation, &json!({"content": "hello"})),

@@ -3,6 +3,20 @@
 use crate::scratch::*;
 use continuo::{model::*, store::*};
 use futures_util::future::join_all;
+use std::time::Duration;
+
+/// Every field, with numbers that are easily lost.
+fn hot() -> Sampling {
+    Sampling {
+        temperature: Some(0.1),
+        top_p: Some(1.0),
+        max_tokens: Some(u32::MAX),
+        stop: Some(vec!["\n\n".into(), "</s> 你好".into()]),
+        seed: Some(i64::MIN),
+        presence_penalty: Some(-2.0),
+        frequency_penalty: Some(1e-9),
+    }
+}
 
 pub async fn a_conversation_reads_back_as_it_was_made(db: &Scratch) {
     let store = &*db.store;
@@ -12,6 +26,7 @@ pub async fn a_conversation_reads_back_as_it_was_made(db: &Scratch) {
         title: "Ein Titel 你好 🙂".into(),
         model: Some("llama".into()),
         system: Some("Be brief.\n".into()),
+        sampling: hot(),
         created_at: now(),
     };
     let made = match store.create_conversation(owner, &new, None).await.unwrap() {
@@ -21,6 +36,7 @@ pub async fn a_conversation_reads_back_as_it_was_made(db: &Scratch) {
     assert_eq!(made.id, new.id);
     assert_eq!(made.title, new.title);
     assert_eq!((&made.model, &made.system), (&new.model, &new.system));
+    assert_eq!(made.sampling, new.sampling);
     assert!(!made.pinned && !made.archived);
     assert_eq!((made.version, made.head_id), (1, None));
     assert_eq!(made.created_at, made.updated_at);
@@ -41,6 +57,7 @@ pub async fn a_key_creates_once_and_counts_for_a_day(db: &Scratch) {
             title: String::new(),
             model: None,
             system: None,
+            sampling: Sampling::default(),
             created_at: now(),
         };
         let receipt = receipt(&new.id);
@@ -145,9 +162,11 @@ pub async fn a_change_sets_and_clears_only_what_it_names(db: &Scratch) {
         archived: Some(true),
         model: Some(Some("m".into())),
         system: Some(Some("s".into())),
+        sampling: Some(hot()),
         ..Default::default()
     })
     .await;
+    assert_eq!(set.sampling, hot());
     assert!(set.pinned && set.archived);
     assert_eq!(set.title, "title");
     assert_eq!(
@@ -167,10 +186,21 @@ pub async fn a_change_sets_and_clears_only_what_it_names(db: &Scratch) {
     assert_eq!((cleared.title.as_str(), cleared.model), ("", None));
     assert_eq!(cleared.system.as_deref(), Some("s"));
     assert_eq!(cleared.version, 3);
+    assert_eq!(cleared.sampling, hot());
+    let mild = Sampling {
+        temperature: Some(0.5),
+        ..Sampling::default()
+    };
+    let replaced = done(ConversationChange {
+        sampling: Some(mild.clone()),
+        ..Default::default()
+    })
+    .await;
+    assert_eq!((replaced.sampling, replaced.version), (mild, 4));
 
     // A turn is no change of these fields.
     exchange(store, owner, id, "hello", "hi").await;
-    assert_eq!(read(store, owner, id).await.version, 3);
+    assert_eq!(read(store, owner, id).await.version, 4);
 }
 
 pub async fn pages_neither_repeat_nor_lose_a_conversation_that_rests(db: &Scratch) {
@@ -250,10 +280,13 @@ pub async fn a_conversation_is_deleted_with_its_messages_unless_it_runs(db: &Scr
     assert!(store.conversation(owner, id).await.unwrap().is_none());
     let gone = store.generation(owner, one.generation_id).await;
     assert!(gone.unwrap().is_none());
+    assert_eq!(store.purge_conversations(Duration::ZERO).await.unwrap(), 1);
     let late = store
         .end_generation(one.generation_id, &ending("late"), &[])
         .await;
     assert!(!late.unwrap());
+    let has_end = store.has_end(one.generation_id, &ending("late")).await;
+    assert!(has_end.unwrap(), "nobody waits for it");
     let there = store.generation(owner, other.generation_id).await;
     assert!(there.unwrap().is_some());
     assert_eq!(list(store, owner, None, None, 9).await.len(), 1);
@@ -274,6 +307,9 @@ pub async fn a_very_long_conversation_can_be_answered_and_deleted(db: &Scratch) 
     end(store, &last, "a").await;
     let deleted = store.delete_conversation(owner, id).await.unwrap();
     assert_eq!(deleted, Deleted::Done);
+    assert_eq!(store.purge_conversations(Duration::ZERO).await.unwrap(), 1);
+    let left = "SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM generations)";
+    assert_eq!(db.number(left).await, 0);
 }
 
 pub async fn another_users_conversation_is_not_there(db: &Scratch) {

@@ -11,6 +11,7 @@ mod continuing;
 mod conversations;
 #[path = "../support/database.rs"]
 mod database;
+mod deleting;
 mod leases;
 mod opening;
 mod recording;
@@ -69,6 +70,17 @@ on_both_engines! {
         pages_of_a_branch_are_its_messages_once_and_in_order,
         what_is_not_of_a_conversation_has_no_branch_in_it,
         a_head_moves_within_its_conversation_and_counts_as_no_change,
+    ],
+    deleting: [
+        what_is_deleted_is_not_there_for_anybody,
+        a_deleted_conversation_comes_back_as_it_was,
+        what_was_deleted_long_enough_ago_is_purged_and_nothing_else,
+        a_purge_left_half_done_is_finished_and_nothing_comes_back,
+        of_twenty_who_delete_one_does,
+        a_conversation_is_restored_whole_or_purged_whole,
+        several_nodes_purge_each_conversation_once,
+        a_prompt_or_a_deletion_comes_first,
+        an_end_that_comes_late_neither_fails_nor_brings_anything_back,
     ],
     searching: [
         every_word_is_found_somewhere_in_any_script_and_case,

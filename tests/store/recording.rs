@@ -206,10 +206,15 @@ pub async fn a_conversation_deleted_meanwhile_fails_no_batch(db: &Scratch) {
         let (appended, deleted) =
             futures_util::join!(store.append_events(PRESENT, &batch), async {
                 end(&*other, &gone, "a").await;
-                other.delete_conversation(owner, id).await.unwrap()
+                let deleted = other.delete_conversation(owner, id).await.unwrap();
+                let purged = other
+                    .purge_conversations(std::time::Duration::ZERO)
+                    .await
+                    .unwrap();
+                (deleted, purged)
             });
         appended.unwrap();
-        assert_eq!(deleted, Deleted::Done);
+        assert_eq!(deleted, (Deleted::Done, 1));
         assert!(recorded(store, &gone).await.is_empty());
         // Again, now that it is gone.
         store.append_events(PRESENT, &batch).await.unwrap();

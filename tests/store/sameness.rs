@@ -50,6 +50,11 @@ async fn tell(store: &dyn Store, cast: &Cast) -> Vec<String> {
             title: ["", "b B ß ẞ", "C\u{301}é"][n].into(),
             model: (n == 1).then(|| "m".into()),
             system: (n == 2).then(|| "s\r\n".into()),
+            sampling: Sampling {
+                temperature: (n == 2).then_some(0.7),
+                stop: (n == 2).then(|| vec!["\n 🙂".into()]),
+                ..Sampling::default()
+            },
             created_at: now(),
         };
         told.push(format!(

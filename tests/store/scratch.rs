@@ -93,6 +93,7 @@ pub async fn conversation(store: &dyn Store, owner: UserId, title: &str) -> Conv
         title: title.to_owned(),
         model: None,
         system: None,
+        sampling: Sampling::default(),
         created_at: now(),
     };
     match store.create_conversation(owner, &new, None).await.unwrap() {

@@ -14,6 +14,7 @@ pub async fn a_prompt_stores_question_answer_and_head(db: &Scratch) {
         title: "t".into(),
         model: Some("default-model".into()),
         system: Some("Be kind.".into()),
+        sampling: Sampling::default(),
         created_at: now(),
     };
     let created = store.create_conversation(owner, &made, None);
