@@ -3,9 +3,11 @@
 //! It is a real upstream behind real HTTP, and it can be asked to fail in all the ways in which real ones do (prompt `help`).
 //! `server` runs it on loopback when no upstream is configured; `continuo demo-upstream` runs it alone.
 
-mod answers;
+mod behaviour;
 mod prompt;
 mod script;
+mod titles;
+mod topics;
 
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
@@ -13,7 +15,8 @@ use actix_web::{
     http::StatusCode,
     web,
 };
-use prompt::{Behaviour, Prompt};
+use behaviour::Behaviour;
+use prompt::Prompt;
 use script::Script;
 use serde_json::{Value, json};
 use std::{
@@ -133,7 +136,8 @@ async fn chat_completions(demo: web::Data<Shared>, body: web::Bytes) -> HttpResp
         let message = format!("you asked for an error {}", status.as_u16());
         return error(status, &message, None);
     }
-    let turn = demo.answered.fetch_add(1, Ordering::Relaxed);
+    let is_answer = usize::from(prompt.behaviour != Behaviour::Title);
+    let turn = demo.answered.fetch_add(is_answer, Ordering::Relaxed);
     let script = Script::new(&prompt, turn, demo.pause);
     if prompt.stream {
         return HttpResponse::Ok()

@@ -247,6 +247,86 @@ async fn it_can_think_and_talk_for_long() {
 }
 
 #[actix_web::test]
+async fn a_question_in_chinese_is_answered_in_chinese_thoughts_and_all() {
+    let demo = Running::start();
+    for (question, expected) in [
+        ("用中文介绍一下你自己", "演示模型"),
+        ("请用中文介绍一下中国茶文化，分几个小节。", "六大茶类"),
+        ("今天天气怎么样？", "今天天气怎么样？"),
+        ("农夫有 17 只羊，除了 9 只都跑了，还剩几只？", "还剩 9 只羊"),
+    ] {
+        let answer = demo.stream(question).await.unwrap();
+        let text = text(&answer.deltas);
+        assert!(text.contains(expected), "{question}: {text}");
+        assert!(!text.contains(" the "), "{text}");
+        let thoughts = reasoning(&answer.deltas);
+        assert_eq!(
+            thoughts.contains("第一反应"),
+            question.contains("羊"),
+            "{thoughts}"
+        );
+    }
+}
+
+/// As a title is asked for in the background: it must not disturb which answer comes next either.
+#[actix_web::test]
+async fn asked_for_a_title_it_answers_with_one_line() {
+    let demo = Running::start();
+    let asked = |question: &str| {
+        let question = question.to_owned();
+        let system = PromptMessage {
+            role: Role::System,
+            content: "Find a title for the conversation that begins like this.".to_owned(),
+        };
+        let mut request = request(&question);
+        request.messages.insert(0, system);
+        request.sampling.max_tokens = Some(40);
+        request
+    };
+    for (question, title) in [
+        ("long", "The keeper of letters"),
+        ("What is a river?", "What is a river"),
+        ("用中文介绍一下你自己", "演示模型的自我介绍"),
+    ] {
+        let answer = demo.upstream().complete(&asked(question)).await.unwrap();
+        assert_eq!(text(&answer.deltas), title);
+        assert_eq!(reasoning(&answer.deltas), "");
+    }
+    let mut texts = HashSet::new();
+    for _ in 0..7 {
+        let answer = demo.stream("What is a river?").await.unwrap();
+        texts.insert(text(&answer.deltas));
+        let _ = demo.upstream().complete(&asked("What is a river?")).await;
+    }
+    assert_eq!(texts.len(), 7);
+}
+
+#[actix_web::test]
+async fn its_usage_is_plausible() {
+    let demo = Running::start();
+    let mut seen = Vec::new();
+    for (prompt, sent) in [
+        ("think", 4..8),
+        (&*"words ".repeat(400), 580..640),
+        (&*"茶".repeat(100), 100..110),
+    ] {
+        let answer = demo.stream(prompt).await.unwrap();
+        let Some(Delta::Usage(usage)) = answer.deltas.last() else {
+            panic!("{answer:?}");
+        };
+        assert!(sent.contains(&usage.prompt_tokens), "{prompt}: {usage:?}");
+        let said = text(&answer.deltas) + &reasoning(&answer.deltas);
+        let characters = said.chars().count() as u64;
+        assert!(
+            usage.completion_tokens >= characters / 5 && usage.completion_tokens <= characters,
+            "{usage:?}"
+        );
+        seen.push(usage.completion_tokens);
+    }
+    assert!(seen[0] > 150, "its thoughts count");
+}
+
+#[actix_web::test]
 async fn tokens_come_one_by_one_at_their_pace() {
     let demo = Running::with_pause(Duration::from_millis(5));
     let started = std::time::Instant::now();

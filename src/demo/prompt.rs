@@ -1,5 +1,10 @@
 //! What a request asks of the demo model.
 
+use super::{
+    behaviour::{Behaviour, wish},
+    titles,
+    topics::Topic,
+};
 use crate::upstream::GO_ON;
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,28 +16,15 @@ pub(super) struct Prompt {
     /// The answer so far, which is to be carried on.
     pub partial: String,
     pub behaviour: Behaviour,
+    /// What it is about, when that can be told.
+    pub topic: Option<&'static Topic>,
     pub stream: bool,
     pub include_usage: bool,
     /// Tokens.
     pub limit: Option<usize>,
     pub stop: Vec<String>,
-    /// Characters in all messages.
-    pub characters: usize,
-}
-
-/// How to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Behaviour {
-    Answer,
-    Help,
-    Long,
-    Slow,
-    Think,
-    Fail,
-    Cut,
-    Silent,
-    /// With this status, at once.
-    Refuse(u16),
+    /// In all messages.
+    pub tokens: usize,
 }
 
 /// Why a request is malformed, and which part of it.
@@ -102,17 +94,23 @@ impl Prompt {
             said => (said, ""),
         };
         let last = said.iter().rfind(|(role, _)| *role == "user");
-        let text = last.map_or("", |(_, text)| text).to_owned();
+        let last = last.map_or("", |(_, text)| text);
+        let limit = request.max_completion_tokens.or(request.max_tokens);
+        let (text, (behaviour, topic)) = match titles::question(said, limit) {
+            Some(question) => (question, (Behaviour::Title, None)),
+            None => (last.to_owned(), wish(last)),
+        };
         Ok(Self {
-            behaviour: behaviour(&text),
             text,
+            behaviour,
+            topic,
             partial: partial.to_owned(),
             stream: request.stream.unwrap_or(false),
             include_usage: request
                 .stream_options
                 .and_then(|options| options.include_usage)
                 .unwrap_or(false),
-            limit: request.max_completion_tokens.or(request.max_tokens),
+            limit,
             stop: match request.stop {
                 Some(Value::String(stop)) => vec![stop],
                 Some(Value::Array(stops)) => stops
@@ -122,7 +120,7 @@ impl Prompt {
                     .collect(),
                 _ => Vec::new(),
             },
-            characters: texts.iter().map(|text| text.chars().count()).sum(),
+            tokens: texts.iter().map(|text| tokens_in(text)).sum(),
         })
     }
 }
@@ -142,70 +140,15 @@ fn text_of(message: &Message) -> String {
     }
 }
 
-/// A word counts when it is the whole message, give or take a “please”, or stands first behind `demo:`; never within a sentence.
-fn behaviour(text: &str) -> Behaviour {
-    let text = text.trim().to_lowercase();
-    let wish = if let Some(rest) = text.strip_prefix("demo:") {
-        let mut words = rest.split_whitespace();
-        let word = words.next().unwrap_or_default();
-        match words.next() {
-            Some(status) if word == "error" => format!("error {status}"),
-            _ => word.to_owned(),
-        }
-    } else {
-        let text = text.trim_end_matches(['.', '!', '?']);
-        let text = text.strip_suffix(" please").unwrap_or(text);
-        let text = text.trim_end_matches(',');
-        let text = text.strip_suffix(" answer").unwrap_or(text);
-        text.strip_prefix("a ").unwrap_or(text).to_owned()
-    };
-    match &*wish {
-        "help" => Behaviour::Help,
-        "long" => Behaviour::Long,
-        "slow" => Behaviour::Slow,
-        "think" => Behaviour::Think,
-        "fail" | "failing" => Behaviour::Fail,
-        "cut" => Behaviour::Cut,
-        "silent" => Behaviour::Silent,
-        "error" => Behaviour::Refuse(500),
-        wish => wish
-            .strip_prefix("error ")
-            .and_then(|status| status.parse().ok())
-            .filter(|status| (400..600).contains(status))
-            .map_or(Behaviour::Answer, Behaviour::Refuse),
-    }
+/// About four ASCII characters make a token, or one of another script; each message has four besides.
+fn tokens_in(text: &str) -> usize {
+    let quarters = |character: char| if character.is_ascii() { 1 } else { 4 };
+    text.chars().map(quarters).sum::<usize>().div_ceil(4) + 4
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_word_alone_or_behind_demo_changes_the_behaviour() {
-        for (text, expected) in [
-            ("long", Behaviour::Long),
-            ("  Slow!\n", Behaviour::Slow),
-            ("a long answer, please", Behaviour::Long),
-            ("silent please", Behaviour::Silent),
-            ("Help", Behaviour::Help),
-            ("help?", Behaviour::Help),
-            ("demo:cut and then some", Behaviour::Cut),
-            ("demo: think about tea", Behaviour::Think),
-            ("error 429", Behaviour::Refuse(429)),
-            ("demo:error 503", Behaviour::Refuse(503)),
-            ("error", Behaviour::Refuse(500)),
-            ("error 200", Behaviour::Answer),
-            ("error 429 in my log, what is it?", Behaviour::Answer),
-            ("long live the king", Behaviour::Answer),
-            ("How long is the Nile?", Behaviour::Answer),
-            ("cut the cake in eight", Behaviour::Answer),
-            ("Please help me fail gracefully", Behaviour::Answer),
-            ("think of a number", Behaviour::Answer),
-            ("", Behaviour::Answer),
-        ] {
-            assert_eq!(behaviour(text), expected, "{text:?}");
-        }
-    }
 
     #[test]
     fn the_last_user_message_decides() {

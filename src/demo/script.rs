@@ -2,15 +2,16 @@
 
 use super::{
     MODEL,
-    answers::{ANSWERS, GREETING, HELP, LONG_PARTS, PROMPT, REASONING},
-    prompt::{Behaviour, Prompt},
+    behaviour::Behaviour,
+    prompt::Prompt,
+    titles::title,
+    topics::{PROMPT, Recital, anything},
 };
 use bytes::Bytes;
 use futures_util::{Stream, future, stream};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
-    fmt::Write,
     hash::{DefaultHasher, Hash, Hasher},
     io,
     time::Duration,
@@ -72,7 +73,7 @@ impl Script {
             Behaviour::Silent => Some(Mishap::Silence),
             _ => None,
         };
-        let mut text = rest(prompt, turn);
+        let (thoughts, mut text) = recite(prompt, turn);
         let stop = prompt.stop.iter().filter(|stop| !stop.is_empty());
         if let Some(end) = stop.filter_map(|stop| text.find(stop)).min() {
             text.truncate(end);
@@ -86,16 +87,10 @@ impl Script {
         if mishap.is_some() {
             tokens.truncate(BEFORE_FAILURE);
         }
-        let reasoning = match prompt.behaviour {
-            Behaviour::Think if !is_carried_on => {
-                self::tokens(&REASONING.replace(PROMPT, &echo(&prompt.text)))
-            }
-            _ => Vec::new(),
-        };
         Self {
             id: format!("chatcmpl-{}", Uuid::now_v7().simple()),
             created: OffsetDateTime::now_utc().unix_timestamp(),
-            reasoning,
+            reasoning: self::tokens(&thoughts),
             tokens,
             finish_reason,
             mishap,
@@ -104,8 +99,7 @@ impl Script {
             } else {
                 pause
             },
-            // About four characters make a token.
-            prompt_tokens: prompt.characters.div_ceil(4),
+            prompt_tokens: prompt.tokens,
             include_usage: prompt.include_usage,
         }
     }
@@ -197,7 +191,8 @@ impl Script {
     fn usage(&self) -> Value {
         let completion_tokens = self.reasoning.len() + self.tokens.len();
         json!({"prompt_tokens": self.prompt_tokens, "completion_tokens": completion_tokens,
-            "total_tokens": self.prompt_tokens + completion_tokens})
+            "total_tokens": self.prompt_tokens + completion_tokens,
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning.len()}})
     }
 }
 
@@ -205,39 +200,34 @@ fn event(data: &Value) -> Bytes {
     format!("data: {data}\n\n").into()
 }
 
-/// The answer from where its partial text ends: of the answers to this prompt the one that begins so; when none does, another one.
-fn rest(prompt: &Prompt, turn: usize) -> String {
-    let answers = (turn..turn + ANSWERS.len()).map(|turn| answer(prompt, turn));
-    let rest = |answer: String| answer.strip_prefix(&*prompt.partial).map(str::to_owned);
-    let mut rests = answers.filter_map(rest);
-    rests.next().unwrap_or_else(|| answer(prompt, turn))
-}
-
-fn answer(prompt: &Prompt, turn: usize) -> String {
+/// Thoughts and answer. Of one that is carried on the rest, from where its partial text ends: of the answers to this prompt the one that
+/// begins so; when none does, another one.
+fn recite(prompt: &Prompt, turn: usize) -> (String, String) {
+    if prompt.behaviour == Behaviour::Title {
+        return (String::new(), title(&prompt.text));
+    }
+    let recitals = match prompt.topic {
+        Some(topic) => topic.recitals,
+        None => anything(&prompt.text),
+    };
     let mut hasher = DefaultHasher::new();
     prompt.text.hash(&mut hasher);
-    let start = usize::try_from(hasher.finish() % ANSWERS.len() as u64).unwrap_or_default();
-    let text = match prompt.behaviour {
-        Behaviour::Help => HELP.to_owned(),
-        Behaviour::Long => {
-            let mut text = "# A long story\n".to_owned();
-            for (number, title) in (1..).zip(LONG_PARTS) {
-                let _ = write!(text, "\n# {number}. {title}\n");
-                for part in ANSWERS {
-                    let _ = write!(text, "\n{part}");
-                }
-            }
-            text
-        }
-        _ if is_greeting(&prompt.text) => GREETING.to_owned(),
-        _ => ANSWERS[(start + turn) % ANSWERS.len()].to_owned(),
+    let start = usize::try_from(hasher.finish() % recitals.len() as u64).unwrap_or_default();
+    let nth = |n: usize| &recitals[(start + turn + n) % recitals.len()];
+    let echo = echo(&prompt.text);
+    let say = |text: &str| text.replace(PROMPT, &echo);
+    let rest = |recital: &Recital| {
+        say(recital.text)
+            .strip_prefix(&*prompt.partial)
+            .map(str::to_owned)
     };
-    text.replace(PROMPT, &echo(&prompt.text))
-}
-
-fn is_greeting(text: &str) -> bool {
-    let text = text.trim().trim_end_matches(['.', '!']).to_lowercase();
-    ["hi", "hello", "hey", "hallo", "你好", "您好"].contains(&&*text)
+    let rest = (0..recitals.len()).find_map(|n| rest(nth(n)));
+    let thoughts = if prompt.partial.is_empty() {
+        say(nth(0).thoughts)
+    } else {
+        String::new()
+    };
+    (thoughts, rest.unwrap_or_else(|| say(nth(0).text)))
 }
 
 /// The beginning of the prompt, on one line.
@@ -270,7 +260,7 @@ fn tokens(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::topics::tests::all, *};
 
     #[test]
     fn tokens_are_small_and_lose_nothing() {
@@ -278,26 +268,10 @@ mod tests {
             tokens("Hello, my world!\n\n漢字"),
             ["Hello", ",", " my", " world", "!", "\n\n", "漢", "字"]
         );
-        for text in ANSWERS {
+        for Recital { text, .. } in all() {
             let tokens = tokens(text);
-            assert_eq!(tokens.concat(), text);
+            assert_eq!(tokens.concat(), *text);
             assert!(tokens.iter().all(|token| token.len() <= 10));
-        }
-    }
-
-    #[test]
-    fn the_help_names_every_word() {
-        for word in [
-            "long",
-            "slow",
-            "think",
-            "fail",
-            "cut",
-            "silent",
-            "error 429",
-            "help",
-        ] {
-            assert!(HELP.contains(&format!("`{word}`")), "{word}");
         }
     }
 
