@@ -1,19 +1,15 @@
-// An answer's Markdown as elements: the server's finished blocks and a reading of the text still open behind them, as one list of node
-// trees (src/markdown.rs) that the page's elements are made to follow, with as little change as possible and at most once a frame.
+// An answer's Markdown as elements: the server's finished blocks and a reading of the text still open behind them make one list of node
+// trees (src/markdown.rs), which the elements follow with as little change as possible, at most once a frame.
 
 import { Paint } from './highlight.js';
 import { Tail } from './tail.js';
 
 const ELEMENTS = new Set('p h1 h2 h3 h4 h5 h6 blockquote hr br ul ol li em strong del code table thead tbody tr th td pre a input'.split(' '));
-const CONTAINERS = new Set(['blockquote', 'ul', 'ol', 'li', 'table']);
-const LINES = new Set(['p', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'th', 'td']);
 const DEPTH = 100; // Deeper elements are their text.
 const INDENTED = 8; // Deeper lists and quotes are not moved in any more.
-/** What one frame may build in all: characters, and so many for an element. A longer text takes several. */
-const BUDGET = 16_000;
-const ELEMENT_COST = 25;
-
-// --- Frames
+// What one frame may build in all: characters, and so many for an element. A longer text takes several frames.
+const BUDGET = 10_000;
+const ELEMENT_COST = 30;
 
 const waiting = new Set();
 let budget = BUDGET;
@@ -23,30 +19,22 @@ function work() {
   frame = 0;
   budget = document.hidden ? Infinity : BUDGET;
   // The latest first: it is where somebody reads.
-  for (const prose of [...waiting].reverse()) {
-    if (budget <= 0) break;
-    prose.work();
-  }
+  for (const prose of [...waiting].reverse()) if (budget > 0) prose.work();
   plan();
 }
 
 function plan() {
-  if (waiting.size || budget < BUDGET) frame ||= requestAnimationFrame(work);
+  if (waiting.size || budget !== BUDGET) frame ||= requestAnimationFrame(work);
 }
 
-document.addEventListener('visibilitychange', () => waiting.size && work());
-
-// --- An answer
-
-/** The Markdown of one answer. The element has the class `growing` while more may come. */
+/** The Markdown of one answer. Its element has the class `growing` while more may come. */
 export class Prose {
   #element;
   #on;
   #blocks = [];
   #tail = new Tail();
-  #shown; // What the elements show: a tree of { node, element, inside, kids }.
-  #sizes = []; // Characters of each block.
-  #finished = []; // Texts of blocks that are to be told when they are there.
+  #shown; // What the elements show: a tree of { name, node, element, inside, kids }.
+  #unsaid = []; // Texts of blocks that are to be told when they are there.
   #told = 0;
   #ends = [];
 
@@ -54,7 +42,7 @@ export class Prose {
    * `element`: an empty container. `grown()` is called after something became visible, `finished(text)` with each block that became
    * final while it was watched. `labels`: { copy, copied, copyFailed, code }.
    */
-  constructor(element, { grown = () => {}, finished = () => {}, labels }) {
+  constructor(element, { grown, finished, labels }) {
     this.#element = element;
     this.#on = { grown, finished, labels };
     this.#shown = { inside: element, kids: [] };
@@ -65,49 +53,41 @@ export class Prose {
   show({ blocks = [], tail = '' }) {
     this.#replace(0, blocks, tail);
     this.#told = blocks.length;
-    this.#finished = [];
-    waiting.add(this);
-    if (document.hidden) budget = Infinity;
-    if (budget > 0) this.work();
-    plan();
+    this.#unsaid = [];
+    this.#now();
   }
 
   /** The blocks from `index` on, and the tail behind them. */
   block({ index, nodes, tail }) {
     this.#replace(index, nodes, tail);
-    for (; this.#told < this.#blocks.length; this.#told++) this.#finished.push(plain(this.#blocks[this.#told]));
-    this.#wait();
+    for (; this.#told < this.#blocks.length; this.#told++) this.#unsaid.push(plain(this.#blocks[this.#told]));
+    this.#soon();
   }
 
   /** More of the tail. */
   delta(text) {
     this.#tail.add(text);
-    this.#wait();
+    this.#soon();
   }
 
-  /** Nothing more comes. Resolves when all of it is visible; usually it is at once. */
+  /** Nothing more comes. Resolves when all of it is there; mostly it is at once. */
   end() {
-    if (document.hidden) budget = Infinity;
-    waiting.add(this);
     const all = new Promise((resolve) => this.#ends.push(resolve));
-    this.work();
-    plan();
+    this.#now();
     this.#element.classList.remove('growing');
     return all;
   }
 
-  /** Lets go of everything that outlives the elements. */
+  /** Lets go of what outlives the elements. */
   destroy() {
     waiting.delete(this);
-    for (const kid of this.#shown.kids) release(kid);
-    this.#shown.kids = [];
-    this.#element.replaceChildren();
+    this.#shown.kids.splice(0).forEach(remove);
     for (const resolve of this.#ends.splice(0)) resolve();
   }
 
   /** About how many characters there are. */
   get length() {
-    return this.#sizes.reduce((sum, size) => sum + size, 0) + this.#tail.length;
+    return this.text.length || this.#blocks.length + this.#tail.length;
   }
 
   get text() {
@@ -116,263 +96,195 @@ export class Prose {
 
   #replace(index, nodes, tail) {
     this.#blocks.splice(index, Infinity, ...nodes);
-    this.#sizes.splice(index, Infinity, ...nodes.map((node) => plain(node).length));
     this.#tail = new Tail();
     this.#tail.add(tail);
   }
 
-  #wait() {
+  #soon() {
     this.#element.classList.add('growing');
     waiting.delete(this);
     waiting.add(this);
     plan();
   }
 
-  /** Builds what the frame allows. */
+  #now() {
+    waiting.add(this);
+    if (document.hidden) budget = Infinity; // No frame comes.
+    if (budget > 0) this.work();
+    plan();
+  }
+
+  /** Builds what this frame allows. */
   work() {
     const before = budget;
     const isWhole = this.#children(this.#shown, [...this.#blocks, ...this.#tail.nodes()], 0, 0);
-    if (budget !== before) this.#on.grown();
+    if (budget !== before || before === Infinity) this.#on.grown?.();
     if (!isWhole) return;
     waiting.delete(this);
-    for (const text of this.#finished.splice(0)) this.#on.finished(text);
+    for (const text of this.#unsaid.splice(0)) this.#on.finished?.(text);
     for (const resolve of this.#ends.splice(0)) resolve();
   }
 
   /** Makes the children of `parent` follow `nodes` from `start` on. False when the budget did not suffice. */
-  #children(parent, nodes, start, depth) {
-    const { kids, inside } = parent;
+  #children({ kids, inside }, nodes, start, depth) {
     let count = 0;
     for (let index = start; index < nodes.length; index++, count++) {
       const node = nodes[index];
       let kid = kids[count];
       if (kid && kid.node === node) continue;
       if (budget <= 0) return false;
-      const name = nameOf(node, depth);
+      const name = depth > DEPTH || !Array.isArray(node) ? '#text' : ELEMENTS.has(node[0]) ? node[0] : 'span';
       if (kid?.name !== name) {
         const made = make(name, this.#on.labels);
-        if (kid) {
-          release(kid);
-          kid.element.replaceWith(made.element);
-        } else inside.append(made.element);
+        inside.insertBefore(made.element, kid?.element ?? null);
+        if (kid) remove(kid);
         kid = kids[count] = made;
       }
+      kid.node = undefined;
       if (!this.#update(kid, node, depth)) return false;
       kid.node = node;
     }
-    for (const kid of kids.splice(count)) {
-      release(kid);
-      kid.element.remove();
-      budget--;
-    }
+    kids.splice(count).forEach(remove);
     return true;
   }
 
   #update(kid, node, depth) {
-    kid.node = undefined;
-    if (kid.name === '#text') return write(kid, typeof node === 'string' ? node : plain(node));
-    const attributes = node[1] ?? {};
-    kid.set?.(attributes, node, depth);
-    if (kid.name === 'hr' || kid.name === 'br' || kid.name === 'input') return true;
-    if (kid.name !== 'pre') return this.#children(kid, node, 2, depth + 1);
-    const code = [plain(node)];
-    const isWhole = this.#children(kid, code[0] ? code : [], 0, depth + 1);
-    if (kid.kids[0]) {
-      kid.paint ??= new Paint(kid.kids[0].element, attributes.language);
-      kid.paint.update(attributes.language);
-    }
+    if (kid.name === '#text') return write(kid.element, typeof node === 'string' ? node : plain(node));
+    const given = node[1] ?? {};
+    dress(kid, given, node, depth, this.#on.labels);
+    if (/^([hb]r|input)$/.test(kid.name)) return true;
+    const isCode = kid.name === 'pre';
+    const isWhole = this.#children(kid, isCode ? [plain(node)] : node, isCode ? 0 : 2, depth + 1);
+    if (isCode) (kid.paint ??= new Paint(kid.inside)).update(given.language);
+    // What the box in front of a task is called.
+    if (node[2]?.[0] === 'input') set(kid.kids[0].element, { 'aria-label': plain(node, 100).trim() });
     return isWhole;
   }
 }
 
-function nameOf(node, depth) {
-  if (!Array.isArray(node)) return '#text';
-  if (depth > DEPTH) return '#text';
-  return ELEMENTS.has(node[0]) ? node[0] : 'span';
-}
-
 /** Changes a text node only where it differs, so that what is selected in it stays selected. */
-function write(kid, text) {
-  const { element } = kid;
+function write(element, text) {
   const old = element.data;
   let same = 0;
   if (text.startsWith(old)) same = old.length;
   else while (same < old.length && old[same] === text[same]) same++;
-  let end = text.length;
-  let isWhole = true;
-  if (end - same > Math.max(budget, 1000)) {
-    end = same + Math.max(budget, 1000);
-    if (/[\ud800-\udbff]/.test(text[end - 1])) end--;
-    isWhole = false;
-  }
-  budget -= end - same;
+  let end = Math.min(text.length, same + Math.max(budget, 1000));
+  if (end < text.length && /[\ud800-\udbff]/.test(text[end - 1])) end--;
+  budget -= 1 + end - same;
   if (same === old.length) {
     if (end > same) element.appendData(text.slice(same, end));
-  } else if (isWhole) {
-    let tail = 0;
-    const limit = Math.min(old.length, text.length) - same;
-    while (tail < limit && old[old.length - 1 - tail] === text[text.length - 1 - tail]) tail++;
-    element.replaceData(same, old.length - same - tail, text.slice(same, text.length - tail));
-    budget--;
-  } else element.replaceData(same, old.length - same, text.slice(same, end));
-  return isWhole;
+    return end === text.length;
+  }
+  let tail = 0;
+  if (end === text.length) while (tail < Math.min(old.length, end) - same && old.at(-1 - tail) === text.at(-1 - tail)) tail++;
+  element.replaceData(same, old.length - same - tail, text.slice(same, end - tail));
+  return end === text.length;
 }
 
 // --- Elements
 
-function make(name, labels) {
-  if (name === '#text') return { name, element: document.createTextNode('') };
-  budget -= ELEMENT_COST;
-  if (name === 'pre') return makeCode(labels);
-  const element = document.createElement(name);
-  const made = { name, element, inside: element, kids: [] };
-  if (LINES.has(name)) element.dir = 'auto';
-  if (name === 'table') {
-    made.element = build('div', { className: 'table' });
-    made.element.append(element);
-    scrolls(made.element, element, labels.table ?? '');
+function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null) element.removeAttribute(name);
+    else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
   }
-  const setters = { a: setLink, ol: setStart, th: setAlign, td: setAlign, input: setBox };
-  if (setters[name]) made.set = (attributes) => setters[name](element, attributes);
-  if (CONTAINERS.has(name)) made.set = setContainer(made, made.set);
-  return made;
 }
 
-function setContainer({ element, inside, name }, also) {
-  return (attributes, node, depth) => {
-    also?.(attributes);
-    const direction = isRightToLeft(node) ? 'rtl' : 'ltr';
-    if (element.dir !== direction) element.dir = direction;
-    inside.classList.toggle('deep', depth > INDENTED);
-    if (name !== 'li') return;
-    const content = node[2]?.[0] === 'p' ? node[2] : node;
-    const isTask = content[2]?.[0] === 'input';
-    inside.classList.toggle('task', isTask);
-    const box = isTask && inside.querySelector('input');
-    if (box) box.ariaLabel = plain(content).slice(0, 100).trim();
-  };
-}
-
-function setLink(element, { href, title }) {
-  const target = String(href);
-  if (!/^(?:https?:\/\/|mailto:)/i.test(target)) return element.removeAttribute('href');
-  if (element.getAttribute('href') === target) return;
-  Object.assign(element, { href: target, target: '_blank', rel: 'noopener noreferrer nofollow' });
-  const { host, pathname } = URL.canParse(target) ? new URL(target) : {};
-  element.title = [title, host || target.replace(/^mailto:/i, '')].filter(Boolean).join(' · ');
-  element.classList.toggle('image', /\.(?:png|jpe?g|gif|webp|svg|avif)$/i.test(pathname));
-}
-
-function setStart(element, { start }) {
-  element.start = Number.isInteger(start) ? start : 1;
-}
-
-function setAlign(element, { align }) {
-  if (['left', 'center', 'right'].includes(align)) element.dataset.align = align;
-  else delete element.dataset.align;
-}
-
-function setBox(element, { checked }) {
-  Object.assign(element, { type: 'checkbox', disabled: true, checked: checked === true });
-}
-
-function makeCode(labels) {
-  const code = build('code', {});
-  const pre = build('pre', {}, code);
-  const button = build('button', { type: 'button', className: 'copy' });
-  const head = build('figcaption', {}, button);
-  const element = build('figure', { className: 'code', dir: 'ltr' }, head, pre);
-  const say = (what) => {
-    button.ariaLabel = labels[what];
-    button.dataset.state = what;
-  };
-  let timer;
-  button.addEventListener('click', async () => {
-    const isCopied = await copy(code);
-    say(isCopied ? 'copied' : 'copyFailed');
-    clearTimeout(timer);
-    timer = setTimeout(say, 2000, 'copy');
-  });
-  say('copy');
-  scrolls(pre, code, labels.code);
-  return {
-    name: 'pre',
-    element,
-    inside: code,
-    kids: [],
-    set({ language }) {
-      if (head.dataset.language === (language ?? '')) return;
-      head.dataset.language = language ?? '';
-      pre.ariaLabel = [labels.code, language].filter(Boolean).join(' ');
-    },
-  };
-}
-
-function build(name, properties, ...children) {
-  const element = Object.assign(document.createElement(name), properties);
+function build(name, attributes, ...children) {
+  const element = document.createElement(name);
+  set(element, attributes);
   element.append(...children);
   return element;
 }
 
-/** The clipboard, also where there is no API for it: on plain HTTP. */
+function make(name, labels) {
+  if (name === '#text') return { name, element: document.createTextNode('') };
+  budget -= ELEMENT_COST;
+  const inside = build(name === 'pre' ? 'code' : name, {});
+  let element = inside;
+  if (name === 'table') element = build('div', { class: 'table' }, inside);
+  if (name === 'pre') element = build('figure', { class: 'code', dir: 'ltr' }, build('figcaption', {}, copier(inside, labels)), build('pre', { role: 'group' }, inside));
+  if (element !== inside) widths.observe(inside);
+  return { name, element, inside, kids: [] };
+}
+
+/** The attributes of an element, of those that a node may give. */
+function dress({ name, element, inside }, { language, href, title, start, align, checked }, node, depth, labels) {
+  if (/^(p|h\d|t[hd])$/.test(name)) set(element, { dir: 'auto' });
+  if (/^([ou]l|li|blockquote|table)$/.test(name)) set(element, { dir: direction(node), ...(depth > INDENTED && { class: 'deep' }) });
+  if (name === 'ol') set(element, { start: Number.isInteger(start) ? start : null });
+  if (/^t[hd]$/.test(name)) set(element, { 'data-align': /^(left|center|right)$/.test(align) ? align : null });
+  if (name === 'input') set(element, { type: 'checkbox', disabled: '', checked: checked === true ? '' : null });
+  if (name === 'a' && typeof href === 'string' && /^(https?:\/\/|mailto:)/i.test(href)) {
+    const { host, pathname } = URL.canParse(href) ? new URL(href) : {};
+    const told = [title, host || href.replace(/^mailto:/i, '')].filter(Boolean).join(' · ');
+    set(element, { href, target: '_blank', rel: 'noopener noreferrer nofollow', title: told, class: /\.(png|jpe?g|gif|webp|svg|avif)$/i.test(pathname) ? 'image' : null });
+  } else if (name === 'a') set(element, { href: null });
+  if (name !== 'pre') return;
+  set(element.firstChild, { 'data-language': language ?? '' });
+  set(inside.parentElement, { 'aria-label': [labels.code, language].join(' ').trim() });
+}
+
+function remove({ name, element, inside, paint, kids }) {
+  paint?.destroy();
+  if (name === 'pre' || name === 'table') widths.unobserve(inside);
+  kids?.forEach(remove);
+  element.remove();
+  budget--;
+}
+
+// A box that can be scrolled is reached with the keyboard; one that has no need to be is no stop on the way.
+const widths = new ResizeObserver((entries) => {
+  for (const { target: { parentElement: box } } of entries) {
+    if (box) set(box, { tabindex: box.scrollWidth > box.clientWidth ? 0 : null });
+  }
+});
+
+function copier(code, labels) {
+  const say = (state) => set(button, { 'aria-label': labels[state], 'data-state': state });
+  const button = build('button', { type: 'button', class: 'copy' });
+  let timer;
+  button.addEventListener('click', async () => {
+    say((await copy(code)) ? 'copied' : 'copyFailed');
+    clearTimeout(timer);
+    timer = setTimeout(say, 2000, 'copy');
+  });
+  say('copy');
+  return button;
+}
+
+/** To the clipboard, also where there is no API for it: on plain HTTP. What could not be copied is left selected. */
 async function copy(code) {
   try {
     await navigator.clipboard.writeText(code.textContent);
     return true;
   } catch {
     const selection = getSelection();
-    const before = Array.from({ length: selection.rangeCount }, (_, index) => selection.getRangeAt(index));
     selection.selectAllChildren(code);
     const isCopied = document.execCommand('copy');
-    if (isCopied) {
-      selection.removeAllRanges();
-      before.forEach((range) => selection.addRange(range));
-    }
+    if (isCopied) selection.removeAllRanges();
     return isCopied;
   }
 }
 
-// A box that can be scrolled is reached with the keyboard, one that has no need to be is no stop on the way.
-const widths = new ResizeObserver((entries) => {
-  for (const { target: { parentElement: box } } of entries) {
-    if (!box) continue;
-    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-    else box.removeAttribute('tabindex');
-  }
-});
-
-function scrolls(box, content, label) {
-  box.role = 'group';
-  if (label) box.ariaLabel = label;
-  widths.observe(content);
-}
-
-function release(shown) {
-  shown.paint?.destroy();
-  if (shown.name === 'pre' || shown.name === 'table') widths.unobserve(shown.inside);
-  for (const kid of shown.kids ?? []) release(kid);
-}
-
 // --- Nodes
 
-/** The text of a node. */
-function plain(node) {
+/** The text of a node, or its beginning. */
+function plain(node, limit = Infinity) {
   let text = '';
   const open = [node];
-  while (open.length) {
+  while (open.length && text.length < limit) {
     const next = open.pop();
     if (typeof next === 'string') text += next;
-    else if (Array.isArray(next)) for (let index = next.length - 1; index >= 2; index--) open.push(next[index]);
+    else if (Array.isArray(next)) open.push(...next.slice(2).reverse());
   }
-  return text;
+  return text.slice(0, limit);
 }
 
-/** Whether its first letter is of a script that runs so. */
-function isRightToLeft(node) {
-  for (let index = 2; index < node.length; index++) {
-    const text = plain(node[index]).slice(0, 1000);
-    const letter = /\p{L}/u.exec(text)?.[0];
-    if (letter) return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(letter);
-  }
-  return false;
+/** Where the script of the first letter runs to. */
+function direction(node) {
+  const letter = /\p{L}/u.exec(plain(node, 200))?.[0] ?? '';
+  return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(letter) ? 'rtl' : 'ltr';
 }
+
+document.addEventListener('visibilitychange', () => waiting.size && work());
