@@ -3,6 +3,7 @@
 //! HTTP calls these methods and does nothing else; the task that reads one answer is in `run`.
 
 mod attach;
+mod changes;
 mod ending;
 mod history;
 mod overlap;
@@ -14,6 +15,7 @@ pub use attach::Attachment;
 pub use history::{BranchRead, ConversationRead, ListedRead, MessageRead, RunningAt};
 
 use crate::{
+    feed::Feeds,
     generation::Generation,
     log::EventLog,
     model::{ConversationId, GenerationId, GenerationRecord, MessageId, Outcome, Sampling, UserId},
@@ -44,6 +46,8 @@ pub struct ChatOptions {
     pub answer_bytes: usize,
     /// How long the end of an answer may take to be kept, in the store or on disk.
     pub store_patience: Duration,
+    /// How long a user's feed stays whole when nobody follows it any more.
+    pub feed_retain: Duration,
 }
 
 /// Shared by all workers.
@@ -51,6 +55,7 @@ pub struct Chat {
     pub registry: Arc<Registry>,
     pub store: Arc<dyn Store>,
     pub recorder: Arc<Recorder>,
+    pub feeds: Arc<Feeds>,
     options: ChatOptions,
     tasks: TaskTracker,
     /// The first model of the upstream's list, if it has one, and when that was asked.
@@ -142,6 +147,7 @@ impl Chat {
             registry,
             store,
             recorder,
+            feeds: Feeds::new(options.feed_retain),
             options,
             tasks: TaskTracker::new(),
             listed_model: Mutex::default(),

@@ -4,8 +4,8 @@
 //! with that the registry entry.
 
 use crate::{
+    cursor::{Cursor, Frame},
     event::{Encoded, Event},
-    log::{Cursor, Frame},
     model::Problem,
     registry::{Attached, Reason},
 };
@@ -30,7 +30,7 @@ pub struct EmitterOptions {
     pub retry: Duration,
 }
 
-/// The stream of one reader, from where its cursor stands to the terminal event.
+/// The stream of one reader, from where its cursor stands to the end of the log, if that has one.
 pub fn respond(
     request: &HttpRequest,
     cursor: Cursor,
@@ -114,7 +114,7 @@ impl Reader {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 self.attached.sent(frame.seq, frame.event.data.len());
-                return Some((data(frame), self));
+                return Some((self.data(frame), self));
             }
             // Asked here too: while events never pause the timer below is not looked at.
             if Instant::now() >= self.ends_at {
@@ -160,12 +160,12 @@ impl Reader {
             rest.extend(frames);
         }
     }
-}
 
-fn data(frame: Frame) -> sse::Event {
-    let data = sse::Data::new(frame.event.data).event(frame.event.name);
-    match frame.seq {
-        Some(seq) => data.id(seq.to_string()).into(),
-        None => data.into(),
+    fn data(&self, frame: Frame) -> sse::Event {
+        let data = sse::Data::new(frame.event.data).event(frame.event.name);
+        match frame.seq {
+            Some(seq) => data.id(self.cursor.log().id(seq)).into(),
+            None => data.into(),
+        }
     }
 }

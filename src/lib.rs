@@ -3,10 +3,12 @@
 pub mod auth;
 pub mod chat;
 pub mod config;
+pub mod cursor;
 pub mod data_dir;
 pub mod demo;
 pub mod emitter;
 pub mod event;
+pub mod feed;
 pub mod generation;
 pub mod log;
 pub mod markdown;

@@ -1,9 +1,10 @@
-//! The event log of one generation, and the cursor that is all a reader has.
+//! The event log of one generation.
 //!
-//! Replay, live tail, resume and slow readers are one operation: *the events after n*. A log is appended to by its generation
-//! alone, holds each event encoded once, and ends with exactly one terminal event. Nothing a reader does can reach the writer.
+//! It is appended to by its generation alone, holds each event encoded once, and ends with exactly one terminal event. Nothing a reader
+//! does can reach the writer.
 
 use crate::{
+    cursor::{Cursor, Frame, Log},
     event::{Encoded, Event, EventSegment, GapReason, Snapshot, Transcript},
     markdown::{NewBlocks, Rendered},
     model::GenerationId,
@@ -65,13 +66,6 @@ pub enum AppendError {
     Full,
     #[error("the log has ended")]
     Ended,
-}
-
-/// An event on its way to a reader. `seq` becomes the SSE id; without one, a reader that is cut keeps its old position.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    pub seq: Option<u64>,
-    pub event: Encoded,
 }
 
 impl EventLog {
@@ -206,17 +200,30 @@ impl EventLog {
 
     /// A reader that has seen everything up to `after`.
     pub fn cursor(self: &Arc<Self>, after: u64) -> Cursor {
-        Cursor {
-            log: Arc::clone(self),
-            after,
-            tail: self.tail.subscribe(),
-        }
+        Cursor::new(self.clone(), after)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
             .expect("no code panics while it holds a log")
+    }
+}
+
+impl Log for EventLog {
+    fn read(&self, after: u64) -> Vec<Frame> {
+        // Rendered outside the lock.
+        let next = self.lock().read(after);
+        next.into_iter().flat_map(Next::into_frames).collect()
+    }
+
+    fn tail(&self) -> &watch::Sender<u64> {
+        &self.tail
+    }
+
+    fn ends_at(&self, after: u64) -> bool {
+        let state = self.lock();
+        state.end.is_some() && after == state.tail()
     }
 }
 
@@ -337,57 +344,6 @@ impl Next {
                 }]
             }
         }
-    }
-}
-
-/// A position in a log. Cheap to hold; a slow reader costs no more than a fast one.
-#[derive(Debug)]
-pub struct Cursor {
-    log: Arc<EventLog>,
-    after: u64,
-    tail: watch::Receiver<u64>,
-}
-
-impl Cursor {
-    /// The events up to here have been read.
-    pub fn seq(&self) -> u64 {
-        self.after
-    }
-
-    /// What it reads.
-    pub fn log(&self) -> &Arc<EventLog> {
-        &self.log
-    }
-
-    /// True when the log has ended and this reader has seen all of it.
-    pub fn is_at_end(&self) -> bool {
-        let state = self.log.lock();
-        state.end.is_some() && self.after == state.tail()
-    }
-
-    /// The next events in order, waiting for some; `None` after the terminal event. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Vec<Frame>> {
-        loop {
-            // Marked as seen before reading: an append in between wakes the wait below at once.
-            self.tail.borrow_and_update();
-            let frames = self.read();
-            if !frames.is_empty() {
-                return Some(frames);
-            }
-            if self.is_at_end() || self.tail.changed().await.is_err() {
-                return None;
-            }
-        }
-    }
-
-    /// The next events that are there now; none at the tail.
-    pub fn read(&mut self) -> Vec<Frame> {
-        let next = self.log.lock().read(self.after);
-        let frames: Vec<_> = next.into_iter().flat_map(Next::into_frames).collect();
-        if let Some(seq) = frames.iter().rev().find_map(|frame| frame.seq) {
-            self.after = seq;
-        }
-        frames
     }
 }
 

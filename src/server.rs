@@ -168,6 +168,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         context_bytes: config.limits.context_bytes,
         answer_bytes: config.limits.answer_bytes,
         store_patience: config.store.patience,
+        feed_retain: config.log.retain,
     };
     let chat = Chat::new(chat_options, registry, store.clone(), recorder);
     let auth_data = Data::new(Auth {
@@ -299,7 +300,10 @@ async fn keep_house(chat: &Chat, events_kept: Duration) {
     let mut forget = tokio::time::interval(FORGET_EVERY);
     loop {
         tokio::select! {
-            _ = release.tick() => chat.registry.release_ended(),
+            _ = release.tick() => {
+                chat.registry.release_ended();
+                chat.feeds.release();
+            }
             _ = forget.tick() => {
                 let forgotten = async {
                     chat.store.forget_receipts(now() - RECEIPTS_KEPT).await?;

@@ -2,14 +2,16 @@
 
 use super::{Chat, ChatError};
 use crate::{
+    cursor::Cursor,
     event::{Done, Encoded, Event, EventSegment, Transcript},
     generation::Generation,
-    log::{Cursor, EventLog},
+    log::EventLog,
     model::{
         ConversationId, GenerationId, GenerationRecord, LOST_POSITIONS, Message, Outcome, Progress,
         UserId,
     },
     recorder::Waiting,
+    registry::Target,
     store::{StoreError, StoredGeneration},
 };
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 /// A reader's cursor and what it reads from.
 #[derive(Debug)]
 pub struct Attachment {
+    pub target: Target,
     pub cursor: Cursor,
     pub conversation_id: Option<ConversationId>,
 }
@@ -55,6 +58,7 @@ impl Chat {
             }
         };
         Ok(Some(Attachment {
+            target: Target::Generation(id),
             cursor: log.cursor(after),
             conversation_id,
         }))

@@ -225,8 +225,8 @@ impl Chat {
         Ok(Truth::InStore)
     }
 
-    /// Ends what runs in it, waits for that, and hides it until it is restored or purged. False when it is not there.
-    pub async fn delete_conversation(
+    /// Deletes it once nothing runs in it any more. False when it is not there.
+    pub(super) async fn end_and_delete(
         &self,
         user: UserId,
         id: ConversationId,

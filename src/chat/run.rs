@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     event::{self, Done, Event, Snapshot},
+    feed::Announced,
     generation::Generation,
     model::{Ending, Outcome, Problem, Timings},
     recorder::Kept,
@@ -53,7 +54,10 @@ pub(super) async fn run(
         Err(error) => return reply.send(Err(error)),
     };
     generation.belongs_to(turn.conversation_id);
+    // It goes before the slot does, whatever happens in between.
+    let announced = chat.feeds.begun(&generation);
     reply.send(Ok(started));
+    chat.tell(start.owner, turn.conversation_id);
 
     let before = turn.before.as_ref();
     let first = |model| {
@@ -93,7 +97,9 @@ pub(super) async fn run(
     if let Err(full) = reading.let_go(&generation.log) {
         end = end.and(Err(full.into()));
     }
-    finish(&chat, &generation, end, reading).await;
+    finish(&chat, &generation, &announced, end, reading).await;
+    // Its end made it the latest of the list.
+    chat.tell(generation.owner, turn.conversation_id);
 }
 
 enum Begun {
@@ -148,6 +154,7 @@ async fn model(chat: &Chat, upstream: &Upstream, asked: Option<String>) -> Strin
 async fn finish(
     chat: &Chat,
     generation: &Generation,
+    announced: &Announced,
     end: Result<Option<String>, Stopper>,
     reading: Reading,
 ) {
@@ -183,31 +190,31 @@ async fn finish(
         leaves_message,
     });
     report(generation, ending);
-    keep(chat, generation, ending).await;
+    keep(chat, generation, announced, ending).await;
 }
 
 /// Keeps the end and announces it. When neither database nor disk takes it, it is announced as not stored, and tried for as long as
 /// the process lives.
-async fn keep(chat: &Chat, generation: &Generation, ending: &Ending) {
+async fn keep(chat: &Chat, generation: &Generation, announced: &Announced, ending: &Ending) {
     loop {
         match chat.recorder.end(generation, ending).await {
             Kept::Safe if generation.log.is_closed() => {
                 break tracing::info!(generation.id = %generation.id, "an answer was stored late");
             }
-            Kept::Safe => break announce(generation, ending, true),
+            Kept::Safe => break announce(generation, announced, ending, true),
             Kept::Refused if generation.log.is_closed() => break,
-            Kept::Refused => break announce(generation, ending, false),
+            Kept::Refused => break announce(generation, announced, ending, false),
             Kept::NotYet => {}
         }
         if !generation.log.is_closed() {
             tracing::error!(generation.id = %generation.id, "an answer is neither in the database nor on disk yet");
-            announce(generation, ending, false);
+            announce(generation, announced, ending, false);
         }
         sleep(STORE_AGAIN).await;
     }
 }
 
-fn announce(generation: &Generation, ending: &Ending, stored: bool) {
+fn announce(generation: &Generation, announced: &Announced, ending: &Ending, stored: bool) {
     let done = Done {
         outcome: ending.outcome,
         finish_reason: ending.finish_reason.clone(),
@@ -220,6 +227,8 @@ fn announce(generation: &Generation, ending: &Ending, stored: bool) {
         .log
         .append(&Event::Done(Box::new(done)))
         .expect("only this task ends the log, once");
+    // Whoever reads the generation because of this finds its end.
+    announced.ended(ending.outcome);
 }
 
 fn millis(duration: Duration) -> u64 {

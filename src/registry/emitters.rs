@@ -2,7 +2,7 @@
 
 use super::{Full, Registry};
 use crate::{
-    log::EventLog,
+    cursor::Log,
     model::{ConversationId, EmitterId, GenerationId, UserId, now},
     store::Credential,
 };
@@ -22,6 +22,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
     Generation(GenerationId),
+    /// What happens to the conversations of the emitter's user.
+    Feed,
 }
 
 impl Target {
@@ -29,6 +31,7 @@ impl Target {
     pub fn kind(self) -> &'static str {
         match self {
             Self::Generation(_) => "generation",
+            Self::Feed => "feed",
         }
     }
 }
@@ -77,7 +80,7 @@ pub struct NewEmitter {
     pub peer: Option<SocketAddr>,
     pub user_agent: Option<Box<str>>,
     /// What it reads, and the position it starts from.
-    pub log: Arc<EventLog>,
+    pub log: Arc<dyn Log>,
     pub after: u64,
 }
 
@@ -109,7 +112,8 @@ impl Emitter {
 
     /// How many events it is behind now, also when it stands still and tells nothing.
     pub fn lag(&self) -> u64 {
-        self.client.log.seq().saturating_sub(self.seq())
+        let tail = *self.client.log.tail().borrow();
+        tail.saturating_sub(self.seq())
     }
 
     pub fn bytes(&self) -> u64 {
@@ -308,7 +312,7 @@ mod tests {
         super::{EmitterFilter, RegistryOptions},
         *,
     };
-    use crate::model::LoginId;
+    use crate::{log::EventLog, model::LoginId};
     use std::time::Duration;
 
     fn registry() -> Arc<Registry> {

@@ -7,14 +7,16 @@ use crate::{
     emitter,
     model::GenerationId,
     problem::ApiError,
-    registry::{Attached, NewEmitter, Target},
+    registry::{Attached, NewEmitter},
 };
 use actix_web::{
-    HttpMessage as _, HttpRequest, HttpResponse,
+    FromRequest, HttpMessage as _, HttpRequest, HttpResponse,
+    dev::Payload,
     http::header::{self, HeaderValue},
     web::Query,
 };
 use serde::Deserialize;
+use std::future::{Ready, ready};
 use tracing_actix_web::RequestId;
 
 /// The longest session name and the longest user agent that is kept, in characters.
@@ -64,6 +66,23 @@ fn is_range(range: &str, wanted: &str) -> bool {
     parts.next() == Some(wanted) && !parts.any(is_refused)
 }
 
+/// The user, unless the store cannot tell now: a stream says so in its own way. A stranger is refused as everywhere.
+pub(super) struct Caller(pub Result<CurrentUser, ApiError>);
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready(
+            match CurrentUser::from_request(request, payload).into_inner() {
+                Err(error) if !error.passes() => Err(error),
+                caller => Ok(Self(caller)),
+            },
+        )
+    }
+}
+
 /// Attaches an emitter. Refusals that pass travel inside the stream: to a browser's `EventSource` any other status is final.
 pub(super) async fn stream(
     request: &HttpRequest,
@@ -83,7 +102,7 @@ pub(super) async fn stream(
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .finish());
     }
-    match attach(request, chat, current, id, after, &attachment, session) {
+    match attach(request, chat, current, &attachment, session) {
         Ok(attached) => Ok(emitter::respond(
             request,
             attachment.cursor,
@@ -122,8 +141,6 @@ pub(super) fn attach(
     request: &HttpRequest,
     chat: &Chat,
     current: &CurrentUser,
-    id: GenerationId,
-    after: u64,
     attachment: &Attachment,
     session: Option<Box<str>>,
 ) -> Result<Attached, ApiError> {
@@ -135,12 +152,12 @@ pub(super) fn attach(
         user: current.user.id,
         credential: current.credential,
         session,
-        target: Target::Generation(id),
+        target: attachment.target,
         conversation: attachment.conversation_id,
         peer: request.peer_addr(),
         user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT_CHARACTERS).collect()),
         log: attachment.cursor.log().clone(),
-        after,
+        after: attachment.cursor.seq(),
     };
     let attached = chat.registry.attach(client);
     attached.map_err(|full| ApiError::full(full, "live connections"))
@@ -171,15 +188,16 @@ pub(super) fn session(request: &HttpRequest) -> Result<Option<Box<str>>, ApiErro
     }
 }
 
+/// What the client read last, if anything.
+pub(super) fn last_event_id(request: &HttpRequest) -> Option<&[u8]> {
+    let id = request.headers().get("last-event-id");
+    id.map(HeaderValue::as_bytes).filter(|id| !id.is_empty())
+}
+
 /// `Last-Event-ID`, else `?after=`, else the beginning. Larger than any number is beyond any end.
 pub(super) fn position(request: &HttpRequest, after: Option<&str>) -> Result<u64, ApiError> {
-    let last_event_id = request
-        .headers()
-        .get("last-event-id")
-        .map(HeaderValue::as_bytes)
-        .filter(|id| !id.is_empty());
     let after = after.map(str::as_bytes).filter(|after| !after.is_empty());
-    let position = last_event_id.or(after).unwrap_or(b"0");
+    let position = last_event_id(request).or(after).unwrap_or(b"0");
     if !position.iter().all(u8::is_ascii_digit) {
         return Err(ApiError::malformed(
             "Last-Event-ID and after: the number of the last event you have, or 0",

@@ -114,12 +114,9 @@ pub(super) async fn create(
     };
     let etag = etag(new.created().version);
     let receipt = receipt(&new);
-    let once = once.as_ref().map(|once| (once, &receipt));
-    let Receipt { location, body } = match chat
-        .store
-        .create_conversation(current.user.id, &new, once)
-        .await?
-    {
+    let once = once.map(|once| (once, receipt.clone()));
+    let made_now = chat.create_conversation(current.user.id, new, once);
+    let Receipt { location, body } = match made_now.await? {
         Effect::Done(_) => receipt,
         Effect::Before(before) => before,
         Effect::KeyReused => return Err(ApiError::key_reused()),
@@ -190,9 +187,9 @@ pub(super) async fn change(
             .transpose()
             .map_err(|_| unknown_head(head_id.as_deref()))?,
     };
+    let if_version = if_match(&request)?;
     match chat
-        .store
-        .change_conversation(current.user.id, *id, &change, if_match(&request)?)
+        .change_conversation(current.user.id, *id, change, if_version)
         .await?
     {
         Changed::Done(conversation) => Ok(shown(&chat, current.user.id, *conversation)),
@@ -235,7 +232,7 @@ pub(super) async fn restore(
     id: ConversationPath,
 ) -> Result<HttpResponse, ApiError> {
     let user = current.user.id;
-    let restored = chat.store.restore_conversation(user, *id).await?;
+    let restored = chat.restore_conversation(user, *id).await?;
     let conversation = restored.ok_or_else(|| ApiError::not_found("conversation"))?;
     Ok(shown(&chat, user, conversation))
 }

@@ -2,27 +2,23 @@
 
 use super::{
     GenerationPath, RouteOptions,
-    attach::{Accepts, attach, attachment, position, stream, unavailable},
+    attach::{Accepts, Caller, attach, attachment, position, stream, unavailable},
 };
 use crate::{
     auth::CurrentUser,
     chat::{Attachment, Chat},
-    log::Frame,
+    cursor::Frame,
     problem::ApiError,
     registry::{Attached, Reason},
 };
 use actix_web::{
-    FromRequest, HttpRequest, HttpResponse,
-    dev::Payload,
+    HttpRequest, HttpResponse,
     http::header,
     web::{Data, Query},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::{
-    future::{Ready, ready},
-    time::Duration,
-};
+use std::time::Duration;
 
 pub(super) async fn read(
     current: CurrentUser,
@@ -61,23 +57,6 @@ pub(super) struct EventsQuery {
     wait: Option<u64>,
 }
 
-/// The user, unless the store cannot tell now: a stream says so in its own way. A stranger is refused as everywhere.
-pub(super) struct Caller(Result<CurrentUser, ApiError>);
-
-impl FromRequest for Caller {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        ready(
-            match CurrentUser::from_request(request, payload).into_inner() {
-                Err(error) if !error.passes() => Err(error),
-                caller => Ok(Self(caller)),
-            },
-        )
-    }
-}
-
 /// The stream: SSE, or a long poll for those who ask for JSON.
 pub(super) async fn events(
     Caller(current): Caller,
@@ -104,7 +83,7 @@ pub(super) async fn events(
             let wait = Duration::from_secs(query.wait.unwrap_or(25)).min(options.poll);
             let attachment = attachment(&chat, &current, *id, after).await?;
             // Not by the session's name: a poll beside a stream is no reconnect.
-            let attached = attach(&request, &chat, &current, *id, after, &attachment, None)?;
+            let attached = attach(&request, &chat, &current, &attachment, None)?;
             poll(attachment, attached, wait).await
         }
         None => Err(ApiError::new(

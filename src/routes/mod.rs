@@ -3,6 +3,7 @@
 mod attach;
 mod body;
 mod conversations;
+mod feed;
 mod generations;
 mod health;
 mod history;
@@ -95,6 +96,8 @@ pub fn routes(app: &mut ServiceConfig) {
         "/api/generations/{id}/stop",
         post().to(generations::stop),
     ))
+    // No HEAD: it would attach.
+    .service(only("/api/feed", web::get().to(feed::events)))
     .service(only("/api/operator/emitters", get().to(operator::emitters)))
     .service(only(
         "/api/operator/emitters/{id}",

@@ -44,7 +44,8 @@ struct EmitterView {
     /// What the client named, else its login or key.
     session: String,
     kind: &'static str,
-    target: GenerationId,
+    /// Of a feed none: it is its user's.
+    target: Option<GenerationId>,
     conversation_id: Option<ConversationId>,
     node: NodeId,
     peer: Option<SocketAddr>,
@@ -120,7 +121,10 @@ fn sort(by: Option<&str>) -> Result<(EmitterSort, bool), ApiError> {
 
 fn view(emitter: &Emitter, node: NodeId) -> EmitterView {
     let client = &emitter.client;
-    let Target::Generation(target) = client.target;
+    let target = match client.target {
+        Target::Generation(id) => Some(id),
+        Target::Feed => None,
+    };
     let age = (now() - emitter.opened_at).whole_seconds();
     EmitterView {
         id: emitter.id,

@@ -101,13 +101,23 @@ impl Conversations for Sql {
             " FROM messages m WHERE m.conversation_id = $1 ORDER BY m.position"
         );
         // In this order the head is among the messages, whatever is stored in between.
-        let row = on!(&self.read, c => sqlx::query_as::<_, ConversationRow>(READ)
-            .bind(owner.0).bind(id.0).fetch_optional(c))?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(conversation) = self.conversation_alone(owner, id).await? else {
+            return Ok(None);
+        };
         let messages = on!(&self.read, c => sqlx::query_as::<_, MessageRow>(MESSAGES)
             .bind(id.0).fetch_all(c))?;
         let messages = messages.into_iter().map(Message::try_from);
-        Ok(Some((row.into(), messages.collect::<Result<_, _>>()?)))
+        Ok(Some((conversation, messages.collect::<Result<_, _>>()?)))
+    }
+
+    async fn conversation_alone(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>, StoreError> {
+        let row = on!(&self.read, c => sqlx::query_as::<_, ConversationRow>(READ)
+            .bind(owner.0).bind(id.0).fetch_optional(c))?;
+        Ok(row.map(Into::into))
     }
 
     async fn branch(

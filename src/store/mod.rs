@@ -301,6 +301,12 @@ pub trait Conversations {
         owner: UserId,
         id: ConversationId,
     ) -> Result<Option<(Conversation, Vec<Message>)>, StoreError>;
+    /// Without its messages.
+    async fn conversation_alone(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>, StoreError>;
     /// A page of one branch. What it costs grows with the page's texts, hardly with the conversation's.
     async fn branch(
         &self,

@@ -180,7 +180,7 @@ async fn a_logout_ends_the_streams_of_that_login_and_no_others() {
 }
 
 /// Every route that needs somebody, as the table in `routes` has them.
-const ROUTES: [(&str, &str); 18] = [
+const ROUTES: [(&str, &str); 20] = [
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/conversations"),
@@ -188,12 +188,14 @@ const ROUTES: [(&str, &str); 18] = [
     ("GET", "/api/conversations/{id}"),
     ("PATCH", "/api/conversations/{id}"),
     ("DELETE", "/api/conversations/{id}"),
+    ("POST", "/api/conversations/{id}/restore"),
     ("POST", "/api/conversations/{id}/messages"),
     ("POST", "/api/messages/{id}/regenerate"),
     ("POST", "/api/messages/{id}/continue"),
     ("GET", "/api/generations/{id}"),
     ("GET", "/api/generations/{id}/events"),
     ("POST", "/api/generations/{id}/stop"),
+    ("GET", "/api/feed"),
     ("GET", "/api/operator/emitters"),
     ("DELETE", "/api/operator/emitters/{id}"),
     ("GET", "/api/operator/generations"),

@@ -9,7 +9,10 @@ use tokio::time::timeout;
 /// One frame of a stream: everything up to a blank line.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Frame {
+    /// The number that the id is, or ends in.
     pub id: Option<u64>,
+    /// The id as it came.
+    pub whole_id: Option<String>,
     pub event: Option<String>,
     pub data: Option<Value>,
     pub retry: Option<u64>,
@@ -111,7 +114,11 @@ fn parse(frame: &str) -> Frame {
     for line in frame.lines().filter(|line| !line.is_empty()) {
         match line.split_once(": ").unwrap_or((line, "")) {
             ("", comment) => parsed.comment = Some(comment.to_owned()),
-            ("id", id) => parsed.id = Some(id.parse().expect("a number")),
+            ("id", id) => {
+                let number = id.rsplit('-').next().unwrap_or(id);
+                parsed.id = Some(number.parse().expect("a number"));
+                parsed.whole_id = Some(id.to_owned());
+            }
             ("event", event) => parsed.event = Some(event.to_owned()),
             ("data", data) => parsed.data = Some(serde_json::from_str(data).expect("JSON")),
             ("retry", retry) => parsed.retry = Some(retry.parse().expect("a number")),
