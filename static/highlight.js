@@ -117,6 +117,7 @@ export function tokens(language, code) {
 const near = new Map(); // Elements with code near the view, and their paint.
 const paints = new WeakMap();
 let sight;
+let forced; // Colours that somebody chose for all pages: a browser paints ranges as if they were selected then.
 let frame = 0;
 
 function plan() {
@@ -139,6 +140,8 @@ function watch(element) {
       }
       plan();
     }, { rootMargin: '50%', scrollMargin: '50%' });
+    forced = matchMedia('(forced-colors: active)');
+    forced.addEventListener('change', plan);
     addEventListener('resize', plan);
     document.addEventListener('scroll', plan, { capture: true, passive: true });
   }
@@ -187,7 +190,7 @@ export class Paint {
     const lineOf = (y) => Math.max(0, Math.ceil((y - top) / parseFloat(getComputedStyle(this.#element).lineHeight)));
     const last = lineOf(innerHeight * 1.5);
     const used = this.#lexer.read(last, budget);
-    this.#keep(this.#lexer.lines.slice(lineOf(-innerHeight / 2), last));
+    this.#keep(forced.matches ? [] : this.#lexer.lines.slice(lineOf(-innerHeight / 2), last));
     return used;
   }
 

@@ -6,7 +6,7 @@ import { Tail } from './tail.js';
 
 const ELEMENTS = new Set('p h1 h2 h3 h4 h5 h6 blockquote hr br ul ol li em strong del code table thead tbody tr th td pre a input'.split(' '));
 const DEPTH = 100; // Deeper elements are their text.
-const INDENTED = 8; // Deeper lists and quotes are not moved in any more.
+const INDENTED = 12; // Deeper lists and quotes are not moved in any more.
 // What one frame may build in all: characters, and so many for an element. A longer text takes several frames.
 const BUDGET = 10_000;
 const ELEMENT_COST = 30;
@@ -212,6 +212,7 @@ function make(name, labels) {
 function dress({ name, element, inside }, { language, href, title, start, align, checked }, node, depth, labels) {
   if (/^(p|h\d|t[hd])$/.test(name)) set(element, { dir: 'auto' });
   if (/^([ou]l|li|blockquote|table)$/.test(name)) set(element, { dir: direction(node), ...(depth > INDENTED && { class: 'deep' }) });
+  if (name === 'table') set(element, { role: 'group', 'aria-label': [node[2]?.[2] ?? []].flat().slice(2).map((cell) => plain(cell)).join(', ') });
   if (name === 'ol') set(element, { start: Number.isInteger(start) ? start : null });
   if (/^t[hd]$/.test(name)) set(element, { 'data-align': /^(left|center|right)$/.test(align) ? align : null });
   if (name === 'input') set(element, { type: 'checkbox', disabled: '', checked: checked === true ? '' : null });
