@@ -115,12 +115,12 @@ test('reading costs no more than the text is long', () => {
 test('a line that grows is not read again and again as a whole', () => {
   const lexer = new Lexer('javascript');
   let code = '';
-  for (let round = 0; round < 500; round++) {
-    code += 'a = "b"; ';
-    lexer.update(code + '\n'.repeat(round % 2));
+  for (let round = 0; round < 300; round++) {
+    code += 'a = "b"; '.repeat(10);
+    lexer.update(code);
     lexer.read(Infinity);
   }
-  assert.ok(lexer.steps < 500 * 4000, `${lexer.steps} steps`);
+  assert.ok(lexer.steps < 300 * 5000, `${lexer.steps} steps`);
 });
 
 test('giant code is coloured at its beginning only', () => {

@@ -1,6 +1,8 @@
 // The renderer of answers, on the real page under its real policy, fed with what the real server sends.
 
 import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { provisional, Tail } from '../../static/tail.js';
 import { origin, visit } from './harness.js';
 
 const labels = { copy: 'Copy', copied: 'Copied', copyFailed: 'Could not copy', code: 'Code' };
@@ -59,6 +61,33 @@ async function longestTask(page, body, argument) {
   assert.ok(tasks.length > 10, 'the trace shows tasks');
   return Math.max(...tasks.map(({ tdur }) => tdur)) / 1000;
 }
+
+test('an open tail reads the same however it came, and keeps what did not change', () => {
+  const parts = ['- ', '  - ', '1. ', '> ', '\n', '\n', '\n\n', '```\n', '| a ', '|--|\n', '# ', '**', '*', '`', '[x](', ')', 'word', ' ', '  ', '[ ] ', '---', '漢字', '\r\n', '\t'];
+  let state = 7;
+  const roll = (sides) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * sides);
+  };
+  for (let round = 0; round < 300; round++) {
+    const tail = new Tail();
+    let text = '';
+    for (let piece = 0; piece < 40; piece++) {
+      const part = parts[roll(parts.length)];
+      text += part;
+      tail.add(part);
+      if (roll(2)) assert.deepEqual(tail.nodes(), provisional(text), JSON.stringify(text));
+    }
+  }
+  const tail = new Tail();
+  tail.add('one\n\n- a\n- b\n- c');
+  const before = tail.nodes();
+  tail.add(' goes on');
+  const after = tail.nodes();
+  assert.equal(after[0], before[0]);
+  assert.equal(after[1][2], before[1][2]);
+  assert.deepEqual(after[1][4], ['li', {}, 'c goes on']);
+});
 
 visit('an open tail is formatted before its blocks are finished', async (visitor) => {
   const page = await stage(visitor);
@@ -155,6 +184,29 @@ visit('a provisional block keeps its element when it becomes final', async (visi
   assert.equal(changes, 0);
 });
 
+visit('a wrong guess is put right', async (visitor) => {
+  const page = await stage(visitor);
+  const pairs = await page.evaluate(async () => {
+    const guesses = ['| no | table', '- a\n- b\n- c', '# a\n\nb\n\nc\n\nd', '> a\n> > b', '```js\na\n\nb', '**a', '[a](b'];
+    const truths = [[['p', {}, '| no | table']], [['p', {}, 'a'], ['ol', { start: 3 }, ['li', {}, 'b']]], [], [['pre', { language: 'py' }, ['code', {}, 'x\n']]], [['blockquote', {}, ['h1', {}, 'x']]]];
+    const pairs = [];
+    for (const guess of guesses) {
+      for (const nodes of truths) {
+        const answer = window.mount();
+        answer.delta(guess);
+        await window.frame();
+        answer.block({ index: 0, nodes, tail: '' });
+        await answer.end();
+        const shown = window.shown();
+        await window.mount().show({ blocks: nodes, tail: '' });
+        pairs.push([shown, window.shown()]);
+      }
+    }
+    return pairs;
+  });
+  for (const [shown, fresh] of pairs) assert.equal(shown, fresh);
+});
+
 visit('nothing in a node tree runs, loads or styles', async (visitor) => {
   const page = await stage(visitor);
   const found = await page.evaluate(async () => {
@@ -232,7 +284,10 @@ visit('code is one text node, and its colours go with it', async (visitor) => {
     await settled(() => ranges() > few);
     const code = window.room.querySelector('pre code');
     const nodes = code.childNodes.length;
-    const painted = ranges();
+    const first = ranges();
+    window.scrollTo(0, code.offsetHeight / 3);
+    for (let count = 0; count < 60; count++) await window.frame();
+    const painted = Math.max(first, ranges());
     answer.destroy();
     return { nodes, painted, left: ranges() };
   });
