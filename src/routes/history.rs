@@ -51,8 +51,8 @@ pub(super) async fn read(
         return Ok(response.json(read));
     }
     // Long texts take milliseconds, in which nobody's events should wait.
-    let rendered = web::block(|| in_blocks(read)).await;
-    let rendered = rendered.map_err(|_| {
+    let json = web::block(|| serde_json::to_vec(&in_blocks(read))).await;
+    let json = json.ok().and_then(Result::ok).ok_or_else(|| {
         ApiError::new(
             500,
             "internal",
@@ -60,7 +60,7 @@ pub(super) async fn read(
             "the blocks were not made",
         )
     })?;
-    Ok(response.json(rendered))
+    Ok(response.content_type("application/json").body(json))
 }
 
 impl ReadParameters {
