@@ -30,6 +30,7 @@ pub struct Blocks {
     told_bytes: usize,
     /// The reader's tail is empty.
     is_closed: bool,
+    parsed_bytes: usize,
 }
 
 impl Blocks {
@@ -45,7 +46,13 @@ impl Blocks {
             told: blocks.iter().map(hash).collect(),
             told_bytes: 0,
             is_closed: tail.is_empty(),
+            parsed_bytes: text.len() + start,
         }
+    }
+
+    /// What it cost: bytes that were given to the parser. They are at most so many times the text, however it came.
+    pub fn parsed_bytes(&self) -> usize {
+        self.parsed_bytes
     }
 
     /// Adds text, and says which blocks are finished now.
@@ -72,6 +79,7 @@ impl Blocks {
     /// The last blocks, and whatever a late definition made different: afterwards everything has been told.
     pub fn close(&mut self) -> Option<NewBlocks> {
         let whole = Rendered::whole(&self.text);
+        self.parsed_bytes += self.text.len();
         let hashes: Vec<_> = whole.blocks.iter().map(hash).collect();
         let same = self.told.iter().zip(&hashes);
         let index = same.take_while(|(told, is)| told == is).count();
@@ -94,6 +102,7 @@ impl Blocks {
         let open = &self.text[self.start..];
         let lines = parse::whole_lines(open);
         self.parsed = lines.len();
+        self.parsed_bytes += lines.len();
         let parsed = parse::parse(lines, &self.definitions);
         if parsed.finished == 0 {
             return None;

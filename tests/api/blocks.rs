@@ -309,6 +309,16 @@ async fn a_stop_within_a_fence_closes_it_and_carrying_on_opens_it_again() {
     call.done().await;
     drop(events);
     let text = format!("{before}() {{}}\n```\n\nDone.");
+    // The fence that was open is the next block, after the one that was finished; nothing is told again.
+    let mut events = app.owner.events(&next, 0).await;
+    let mut told = Vec::new();
+    while let Some(frame) = events.next().await {
+        if frame.event.as_deref() == Some("block") {
+            let block = frame.data.expect("data");
+            told.push((block["index"].clone(), block["nodes"][0][0].clone()));
+        }
+    }
+    assert_eq!(told, [(json!(1), json!("pre")), (json!(2), json!("p"))]);
     let mut reader = BlockReader::default();
     read_from(&app, &next, &mut reader).await;
     reader.assert_has(&text);

@@ -1,6 +1,7 @@
-//! What blocks cost: bytes told, events, and time that grows as the text does.
+//! What blocks cost: bytes told, bytes parsed, events, and time that grows as the text does.
 
 use super::reader::{read, whole};
+use continuo::markdown::Blocks;
 use std::time::{Duration, Instant};
 
 fn pieces(text: &str, bytes: usize) -> Vec<&str> {
@@ -88,15 +89,76 @@ fn what_is_told_stays_near_the_text_itself() {
     }
 }
 
+/// However a text comes, each of its bytes is parsed a few times: the open part is parsed again when it has grown by a sixteenth.
+const PARSED_TIMES: usize = 18;
+
+#[test]
+fn each_byte_is_parsed_a_few_times_however_the_text_comes() {
+    for (name, text) in usual(200_000).into_iter().chain(hostile(50_000)) {
+        for size in [5, 1000] {
+            let mut blocks = Blocks::default();
+            for piece in pieces(&text, size) {
+                blocks.push(piece);
+            }
+            let parsed = blocks.parsed_bytes();
+            println!("{name} in {size}: {parsed} of {}", text.len());
+            assert!(
+                parsed <= PARSED_TIMES * text.len(),
+                "{name} in pieces of {size}: {parsed} of {}",
+                text.len()
+            );
+        }
+    }
+}
+
+#[test]
+fn what_comes_at_once_is_parsed_at_once_and_told_in_two_events() {
+    for (name, text) in usual(200_000).into_iter().chain(hostile(200_000)) {
+        let reader = read([&*text]);
+        let parsed = reader.parsed;
+        assert!(
+            parsed <= 2 * text.len(),
+            "{name}: {parsed} of {}",
+            text.len()
+        );
+        assert!(reader.events <= 2, "{name}: {} events", reader.events);
+    }
+}
+
+/// The text before is parsed to know its blocks and its definitions, and for the last blocks.
+#[test]
+fn carrying_on_parses_the_text_before_a_few_times() {
+    for (name, text) in usual(50_000) {
+        let (before, after) = text.split_at(text.floor_char_boundary(40_000));
+        let mut blocks = Blocks::after(before);
+        let parsed = blocks.parsed_bytes();
+        assert!(parsed <= 2 * before.len(), "{name}: {parsed}");
+        for piece in pieces(after, 5) {
+            blocks.push(piece);
+        }
+        blocks.close();
+        let parsed = blocks.parsed_bytes();
+        assert!(parsed <= PARSED_TIMES * text.len(), "{name}: {parsed}");
+    }
+}
+
 /// Texts made to be slow, or to explode, each about so long.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
     let half = bytes / 2;
     let wide = repeated("|a", 2000);
+    let columns = repeated("|a", bytes / 3);
     vec![
         ("brackets", repeated("[", bytes)),
         ("images", repeated("![", bytes)),
         ("bracket lines", repeated("[a\n", bytes)),
         ("stars", repeated("*a ", bytes)),
+        ("stars and underscores", repeated("*a_", bytes)),
+        ("tildes", repeated("~~a ~", bytes)),
+        (
+            "lines of emphasis",
+            repeated("*a_ **b\n", half) + &repeated("\n", half),
+        ),
         ("star pairs", repeated("**a *b ", bytes)),
         ("mixed", repeated("*a_ [b](c ~~", bytes)),
         (
@@ -110,6 +172,17 @@ fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
         ("html", repeated("<a ", bytes)),
         ("comments", repeated("<!-- a\n\n", bytes)),
         ("quotes", repeated("> ", bytes)),
+        (
+            "lines of quotes",
+            repeated(&format!("{}x\n", "> ".repeat(200)), bytes),
+        ),
+        (
+            "lists that deepen",
+            (0..)
+                .map(|level| format!("{}- x\n", " ".repeat(2 * level % 600)))
+                .take(bytes / 300)
+                .collect(),
+        ),
         ("list line", repeated("- ", bytes)),
         (
             "lists then blank lines",
@@ -171,6 +244,32 @@ fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
                 ),
                 bytes,
             ),
+        ),
+        (
+            "ten thousand columns",
+            format!(
+                "{columns}|\n{}|\n{columns}|\n",
+                "|-".repeat(columns.len() / 2)
+            ),
+        ),
+        (
+            "references to many definitions",
+            (0..bytes / 40)
+                .map(|n| format!("[a{n}]: https://a.example/{n}\n"))
+                .chain((0..bytes / 40).map(|n| format!("\nsee [a{n}]\n")))
+                .collect(),
+        ),
+        (
+            "right to left",
+            repeated("שלום *עולם* `code` \u{202e}\u{2067}‏\n", bytes),
+        ),
+        (
+            "images",
+            repeated("![](https://a.example/?spy=1 \"t\")\n\n", bytes),
+        ),
+        (
+            "scripts",
+            repeated("<script>\nalert(1)\n</script>\n", bytes),
         ),
         ("blank fence", format!("```\n{}", "\n".repeat(bytes))),
         ("open parentheses", format!("[a]({}", "(".repeat(bytes))),

@@ -16,6 +16,8 @@ pub struct Reader {
     pub events: usize,
     /// Blocks that were told and replaced.
     pub repeated: usize,
+    /// What the parser was given for it, in bytes.
+    pub parsed: usize,
 }
 
 impl Reader {
@@ -55,6 +57,7 @@ pub fn read<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Reader {
         reader.take(piece, blocks.push(piece).as_ref());
     }
     reader.take("", blocks.close().as_ref());
+    reader.parsed = blocks.parsed_bytes();
     reader
 }
 
