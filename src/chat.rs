@@ -6,6 +6,7 @@ mod attach;
 mod changes;
 mod ending;
 mod history;
+mod models;
 mod overlap;
 mod reading;
 mod run;
@@ -13,6 +14,7 @@ mod twins;
 
 pub use attach::Attachment;
 pub use history::{BranchRead, ConversationRead, ListedRead, MessageRead, RunningAt};
+pub use models::ModelList;
 
 use crate::{
     feed::Feeds,
@@ -25,13 +27,11 @@ use crate::{
     upstream::Upstream,
 };
 use attach::Found;
+use models::Models;
 use run::Reply;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::{Mutex, oneshot},
-    time::{Instant, timeout},
-};
+use tokio::{sync::oneshot, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use twins::Twins;
 
@@ -58,8 +58,7 @@ pub struct Chat {
     pub feeds: Arc<Feeds>,
     options: ChatOptions,
     tasks: TaskTracker,
-    /// The first model of the upstream's list, if it has one, and when that was asked.
-    listed_model: Mutex<Option<(Instant, Option<String>)>>,
+    models: Models,
     twins: Twins,
     drain_asked: CancellationToken,
 }
@@ -150,7 +149,7 @@ impl Chat {
             feeds: Feeds::new(options.feed_retain),
             options,
             tasks: TaskTracker::new(),
-            listed_model: Mutex::default(),
+            models: Models::default(),
             twins: Twins::default(),
             drain_asked: CancellationToken::new(),
         })

@@ -86,7 +86,7 @@ pub(super) fn problem_of(
     }
 }
 
-fn of_upstream(error: &UpstreamError) -> Problem {
+pub(super) fn of_upstream(error: &UpstreamError) -> Problem {
     let (status, name, title) = match (error.kind, error.status) {
         (Failure::Refused, Some(429)) => (
             429,

@@ -18,14 +18,11 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedMutexGuard, oneshot},
-    time::{Instant, sleep, timeout},
+    time::sleep,
 };
 
 /// Between two tries to keep an end while nothing takes it.
 const STORE_AGAIN: Duration = Duration::from_millis(250);
-/// How long the upstream's list of models is waited for, and how long it counts, or its absence.
-const LIST_PATIENCE: Duration = Duration::from_secs(3);
-const LIST_KEPT: Duration = Duration::from_secs(30);
 
 /// The way back to whoever asked. Its twins wait for as long as it is there.
 pub(super) struct Reply {
@@ -83,7 +80,7 @@ pub(super) async fn run(
         biased;
         () = generation.cancelled() => Err(Stopper::Asked),
         end = async {
-            let model = model(&chat, &upstream, turn.model.clone()).await;
+            let model = chat.model(&upstream, turn.model.clone()).await;
             first(Some(model.clone()))?;
             reading.model = Some(model.clone());
             let request = reading::request(model, &turn, start.sampling.or(turn.sampling.clone()));
@@ -125,29 +122,6 @@ pub(super) fn replayed<T>(before: Effect<T>) -> Result<Started, StartError> {
         return Err(StartError::KeyReused);
     };
     serde_json::from_value(receipt.body).map_err(|_| StartError::KeyReused)
-}
-
-/// What is asked for, else what is configured, else the first that the upstream lists, else `default`: a missing list fails nothing.
-async fn model(chat: &Chat, upstream: &Upstream, asked: Option<String>) -> String {
-    if let Some(model) = asked.or_else(|| chat.options.model.clone()) {
-        return model;
-    }
-    // Held over the look-up: those who come meanwhile share its answer, also when it is that there is none.
-    let mut listed = chat.listed_model.lock().await;
-    let first = match &*listed {
-        Some((at, first)) if at.elapsed() < LIST_KEPT => first.clone(),
-        _ => {
-            let models = timeout(LIST_PATIENCE, upstream.models()).await;
-            let is_late = models.is_err();
-            let models = models.ok().and_then(Result::ok);
-            let first = models.and_then(|models| models.into_iter().next());
-            // A list that fails at once costs nothing to ask for again; one that does not come would hold up every answer.
-            let is_kept = is_late || first.is_some();
-            *listed = is_kept.then(|| (Instant::now(), first.clone()));
-            first
-        }
-    };
-    first.unwrap_or_else(|| "default".to_owned())
 }
 
 /// Claims the end, stores it, and only then appends the terminal event.

@@ -8,6 +8,7 @@ mod generations;
 mod health;
 mod history;
 mod messages;
+mod models;
 mod operator;
 mod page;
 mod session;
@@ -96,6 +97,7 @@ pub fn routes(app: &mut ServiceConfig) {
         "/api/generations/{id}/stop",
         post().to(generations::stop),
     ))
+    .service(only("/api/models", get().to(models::list)))
     // No HEAD: it would attach.
     .service(only("/api/feed", web::get().to(feed::events)))
     .service(only("/api/operator/emitters", get().to(operator::emitters)))

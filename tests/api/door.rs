@@ -180,7 +180,7 @@ async fn a_logout_ends_the_streams_of_that_login_and_no_others() {
 }
 
 /// Every route that needs somebody, as the table in `routes` has them.
-const ROUTES: [(&str, &str); 20] = [
+const ROUTES: [(&str, &str); 21] = [
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/conversations"),
@@ -195,6 +195,7 @@ const ROUTES: [(&str, &str); 20] = [
     ("GET", "/api/generations/{id}"),
     ("GET", "/api/generations/{id}/events"),
     ("POST", "/api/generations/{id}/stop"),
+    ("GET", "/api/models"),
     ("GET", "/api/feed"),
     ("GET", "/api/operator/emitters"),
     ("DELETE", "/api/operator/emitters/{id}"),

@@ -20,6 +20,7 @@ mod idempotency;
 mod leases;
 mod leaving;
 mod lists;
+mod models;
 mod outage;
 mod outage_auth;
 mod page;
