@@ -171,13 +171,9 @@ function write(element, text) {
   let end = Math.min(text.length, same + Math.max(budget, 1000));
   if (end < text.length && /[\ud800-\udbff]/.test(text[end - 1])) end--;
   budget -= 1 + end - same;
-  if (same === old.length) {
-    if (end > same) element.appendData(text.slice(same, end));
-    return end === text.length;
-  }
   let tail = 0;
   if (end === text.length) while (tail < Math.min(old.length, end) - same && old.at(-1 - tail) === text.at(-1 - tail)) tail++;
-  element.replaceData(same, old.length - same - tail, text.slice(same, end - tail));
+  if (old.length > same + tail || end > same + tail) element.replaceData(same, old.length - same - tail, text.slice(same, end - tail));
   return end === text.length;
 }
 
