@@ -7,6 +7,11 @@ const REQUEST_LIMIT = 30_000;
 /** Names this document to the server. In memory only: a duplicated tab must not take over the streams of the first. */
 export const session = uuid();
 
+let ahead = 0; // How far the server's clock is before ours.
+
+/** The time as the server has it: its dates compare with nothing else. */
+export const serverNow = () => Date.now() + ahead;
+
 /** `crypto.randomUUID` exists in secure contexts only, and plain HTTP on a LAN is none. */
 export function uuid() {
   if (crypto.randomUUID) return crypto.randomUUID();
@@ -19,30 +24,29 @@ export function uuid() {
 
 /** What the server refused, as RFC 9457 says it; status 0 when it could not be reached. */
 export class Problem extends Error {
-  constructor({ status, title, detail, retry_after: retryAfter, type }) {
-    super(title);
-    Object.assign(this, { status, title, detail, retryAfter, type });
+  constructor(told) {
+    super(told.title);
+    Object.assign(this, told);
   }
 
   /** A sentence or two for a person. */
   get text() {
-    return sentence(this) + (this.retryAfter ? ` ${words.again(this.retryAfter)}` : '');
+    return sentence(this);
   }
 }
 
 /** The title and the detail of a problem as one sentence. */
-export function sentence({ title = '', detail = '' }) {
-  const isLatin = !/[^\x00-\x7f]$/.test(title); // The server speaks English to everybody.
-  const text = [title.replace(/[.。]$/, ''), detail].filter(Boolean).join(isLatin ? ': ' : '：');
-  const stop = /[.!?。！？…]$/.test(text) ? '' : isLatin ? '.' : '。';
-  return text.charAt(0).toUpperCase() + text.slice(1) + stop;
+export function sentence({ title, detail }) {
+  const text = [title, detail].filter(Boolean).join(': ');
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[\w)"'`]$/.test(text) ? '.' : '');
 }
 
 /** Sends JSON and returns JSON (null for 204). `once` is the idempotency key of an effect that must not happen twice. */
-export async function request(method, path, { body, once, signal } = {}) {
+export async function request(method, path, { body, once, version, signal } = {}) {
   const headers = { Accept: 'application/json', 'X-Session-Id': session };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   if (once) headers['Idempotency-Key'] = once;
+  if (version !== undefined) headers['If-Match'] = `"${version}"`;
   const limit = AbortSignal.timeout(REQUEST_LIMIT);
   let response;
   let answer;
@@ -50,16 +54,19 @@ export async function request(method, path, { body, once, signal } = {}) {
     response = await fetch(path, {
       method,
       headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
       cache: 'no-store',
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
     answer = await response.text();
   } catch (cause) {
     if (signal?.aborted) throw cause;
-    throw new Problem({ status: 0, title: words.unreachable, detail: words.unreachableHow });
+    throw new Problem({ status: 0, title: words.unreachable });
   }
-  if (response.ok) return answer ? JSON.parse(answer) : null;
+  ahead = Date.parse(response.headers.get('Date')) - Date.now() || 0;
+  try {
+    if (response.ok) return answer ? JSON.parse(answer) : null;
+  } catch { /* A portal or proxy speaks in the server's name. */ }
   throw problemOf(response, answer);
 }
 

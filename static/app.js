@@ -1,32 +1,27 @@
-// The chat page: signs in, opens the conversation that the URL names, asks, and follows the answer.
+// The chat page: signs in, opens the conversation that the URL names, and brings together what the other modules own. Requests, streams
+// and the feed change the state (conversation.js); the views (transcript, sidebar, composer) are told.
 
 import { request, sentence, uuid } from './api.js';
 import * as composer from './composer.js';
-import { make, MessageView } from './message.js';
-import { grown, toBottom } from './scroll.js';
+import { Conversation } from './conversation.js';
+import { element, kept, make } from './dom.js';
+import * as feed from './feed.js';
+import * as menus from './menus.js';
+import { jump, toBottom } from './scroll.js';
 import * as sidebar from './sidebar.js';
-import { follow } from './stream.js';
+import * as transcript from './transcript.js';
 import { translate, words } from './words.js';
 
-const TITLE_LENGTH = 60;
+let open = null; // The open conversation; null: a new one, which is made with its first question.
+let plans = {}; // Settings of the one that is not there yet.
+const removed = new Set(); // Deleted from here: the feed tells us nothing new.
 
-const element = (id) => document.getElementById(id);
-const messages = element('messages');
-
-let current = null; // The id of the open conversation; null for one that is not there yet.
-let conversation = null; // As the server told it last.
-let visit = 0; // Counts openings: what was asked for an earlier one comes too late.
-let running = null; // The generation that is followed: { id, leave }.
-const ended = new Set(); // Generations seen to their end: an older reading must not revive them.
-const views = new Map();
-
-translate(document);
-sidebar.start({ onProblem: failed });
+translate();
+sidebar.start({ remove, changed: (about) => heard('conversation', about), failed });
 composer.start({ send, stop });
+transcript.start({ ask, askAgain, failed });
+menus.start({ importFile: () => element('file').click(), signOut });
 addEventListener('hashchange', route);
-document.addEventListener('visibilitychange', catchUp);
-addEventListener('pageshow', (event) => event.persisted && catchUp());
-addEventListener('online', catchUp);
 route();
 
 // --- Who is there
@@ -37,16 +32,12 @@ async function route() {
     history.replaceState(null, '', location.pathname);
     await signIn(decodeURIComponent(value));
   } else if (element('app').hidden) await enter();
-  else open(key === 'c' ? value : null);
+  else show(key === 'c' ? value : null);
 }
 
+/** An old link does no harm to somebody who is signed in. */
 async function signIn(token) {
-  try {
-    await request('POST', '/api/session', { body: { token } });
-  } catch (problem) {
-    return enter(problem); // An old link does no harm to somebody who is signed in.
-  }
-  return enter();
+  enter(await request('POST', '/api/session', { body: { token } }).then(() => null, (problem) => problem));
 }
 
 /** Opens the page for whoever is signed in; else asks to sign in, saying why the attempt failed. */
@@ -59,13 +50,30 @@ async function enter(refusal) {
   }
   element('sign-in').hidden = true;
   element('app').hidden = false;
+  let isFirst = true;
+  feed.start({
+    event(name, data) {
+      if (data.sessions) element('places').textContent = data.sessions > 1 ? words.places(data.sessions) : '';
+      heard(name, data);
+      if (name === 'snapshot' && !isFirst) catchUp();
+      isFirst &&= name !== 'snapshot';
+    },
+    anew: catchUp,
+    trouble(what) {
+      element('account').classList.toggle('away', what !== null);
+      element('connection').textContent = what === null || open?.running ? '' : what === true ? words.offline : sentence(what);
+    },
+    end: (status) => status === 401 && askToSignIn(words.signInAgain),
+  });
   sidebar.refresh();
-  open(/^#c=(.+)$/.exec(location.hash)?.[1] ?? null);
+  show(/^#c=(.+)$/.exec(location.hash)?.[1] ?? null);
 }
 
 function askToSignIn(why) {
-  leave();
-  visit++;
+  composer.keep();
+  feed.stop();
+  open?.leave();
+  document.querySelectorAll('dialog').forEach((dialog) => dialog.close());
   element('app').hidden = true;
   element('sign-in').hidden = false;
   document.title = 'Continuo';
@@ -77,311 +85,263 @@ function askToSignIn(why) {
 
 element('sign-in').addEventListener('submit', (event) => {
   event.preventDefault();
-  const pasted = element('token').value.trim();
-  const token = /#login=(.+)$/.exec(pasted)?.[1] ?? pasted;
+  const [, token] = /^(?:.*#login=)?([\w.~-]+)$/.exec(element('token').value.trim()) ?? [];
   element('token').value = '';
-  if (/^[\w.~-]+$/.test(token)) signIn(token);
+  if (token) signIn(token);
   else askToSignIn(words.notAToken);
 });
 
-element('sign-out').addEventListener('click', async () => {
+async function signOut() {
   try {
     await request('DELETE', '/api/session');
   } catch (problem) {
     if (problem.status !== 401) return failed(problem);
   }
-  composer.forgetAll();
+  goTo(null);
+  kept.forget('draft.'); // Somebody else may sit here next.
+  composer.moveTo(null, true);
   sidebar.clear();
-  show(null);
   askToSignIn();
-});
+}
 
 // --- The open conversation
 
-function open(id) {
-  visit++;
-  leave();
-  current = id;
-  ended.clear();
-  say('');
-  show(null);
-  composer.moveTo(id);
-  composer.become('idle');
-  composer.focus();
-  sidebar.mark(id);
-  element('title').textContent = id ? '' : words.newConversation;
-  element('empty').hidden = id !== null;
-  if (id) refresh().then(toBottom);
-}
-
-/** Reads the open conversation again; what is being followed goes on undisturbed. */
-async function refresh() {
-  const mine = visit;
-  try {
-    const read = await request('GET', `/api/conversations/${encodeURIComponent(current)}`);
-    if (mine === visit) show(read);
-  } catch (problem) {
-    if (mine !== visit) return;
-    if (problem.status === 404) {
-      goTo(null);
-      say(words.gone);
-    } else failed(problem, refresh);
-  }
-}
-
-/** Something may have happened while nobody looked. */
-function catchUp() {
-  if (document.hidden || element('app').hidden) return;
-  if (current) refresh();
-  sidebar.refresh();
-}
-
 function goTo(id) {
   history.pushState(null, '', id ? `#c=${id}` : location.pathname);
-  open(id);
+  show(id);
 }
 
-function show(read) {
-  conversation = read;
-  const path = read ? pathTo(read.head_id ?? read.messages.at(-1)?.id, read.messages) : [];
-  const kept = new Set(path.map((message) => message.id));
-  for (const [id, view] of views) {
-    if (kept.has(id)) continue;
-    view.element.remove();
-    views.delete(id);
-  }
-  path.forEach((message, index) => {
-    const view = viewOf(message);
-    if (messages.children[index] !== view.element) messages.insertBefore(view.element, messages.children[index] ?? null);
-  });
-  element('edit-title').hidden = element('delete').hidden = read === null;
-  if (read === null) return;
-  element('title').textContent = read.title || words.untitled;
-  document.title = `${read.title || words.untitled} · Continuo`;
-  element('empty').hidden = path.length > 0;
-  const { generation } = read;
-  const answer = generation && path.find((message) => message.generation_id === generation.id);
-  if (answer && !ended.has(generation.id)) attach(generation, views.get(answer.id));
-  offerAgain();
-  grown();
+function show(id) {
+  become(id ? conversation(id) : null);
+  plans = {};
+  composer.moveTo(id);
+  composer.focus();
+  tell();
+  if (id) read().then(toBottom);
 }
 
-function viewOf(message) {
-  const known = views.get(message.id);
-  const isFollowed = running?.id === message.generation_id;
-  const isOlder = message.status === 'streaming' && ended.has(message.generation_id);
-  if (known) {
-    if (!(message.generation_id && (isFollowed || isOlder))) known.show(message);
-    return known;
-  }
-  const view = new MessageView(message, { grown, askAgain });
-  views.set(message.id, view);
-  return view;
+function become(next) {
+  open?.leave();
+  open = next;
+  transcript.become(open);
+  sidebar.mark(open?.id ?? null);
 }
 
-function pathTo(head, all) {
-  const byId = new Map(all.map((message) => [message.id, message]));
-  const path = [];
-  for (let message = byId.get(head); message; message = byId.get(message.parent_id)) path.unshift(message);
-  return path;
-}
-
-function offerAgain() {
-  const last = messages.lastElementChild?.dataset.id;
-  for (const [id, view] of views) view.offerAgain(id === last && running === null && view.element.classList.contains('assistant'));
-}
-
-// --- The running answer
-
-function attach(generation, view) {
-  if (running?.id === generation.id) return;
-  leave();
-  const id = generation.id;
-  const over = () => {
-    ended.add(id);
-    running = null;
-    trouble(null);
-    composer.become('idle');
-    offerAgain();
-  };
-  const abandon = follow(id, generation.seq, {
-    event(name, data) {
-      view.apply(name, data);
+function conversation(id) {
+  const made = new Conversation(id, {
+    shown() {
+      transcript.show();
+      tell();
+    },
+    event(message, name, data) {
+      transcript.event(message, name, data);
       if (name !== 'done') return;
-      over();
-      grown();
-      element('announcer').textContent = words[data.outcome] ?? '';
-      sidebar.refresh();
+      transcript.read(words[data.outcome]);
+      tell();
     },
-    trouble,
-    end(status) {
-      over();
-      if (status === 401) askToSignIn(words.signInAgain);
-      else refresh(); // It ended while nobody listened.
+    link(message, trouble) {
+      transcript.link(message, trouble);
+      tell();
     },
+    signedOut: () => askToSignIn(words.signInAgain),
   });
-  running = { id, leave: abandon };
-  composer.become('running');
-  element('announcer').textContent = words.answering;
+  return made;
 }
 
-function leave() {
-  running?.leave();
-  running = null;
-  trouble(null);
-}
-
-function trouble(what) {
-  element('connection').textContent = what === null ? '' : what === true ? words.reconnecting : sentence(what);
-}
-
-async function send(text, once) {
-  const mine = visit;
-  composer.become('sending');
-  say('');
+/** Does something for the open conversation, and says in place what went wrong. */
+async function attempt(act, retry, told = () => false) {
+  const mine = open;
   try {
-    if (current === null) {
-      const title = Array.from(text.trim().split('\n')[0]).slice(0, TITLE_LENGTH).join('');
-      const made = await request('POST', '/api/conversations', { body: { title }, once: `${once}-conversation` });
-      if (mine !== visit) return;
-      current = made.id;
-      history.replaceState(null, '', `#c=${current}`);
-      composer.follow(current);
-      sidebar.mark(current);
-      show({ ...made, messages: [], generation: null });
-    }
-    const id = current;
-    const turn = await request('POST', `/api/conversations/${id}/messages`, { body: { content: text }, once });
-    composer.accepted(id);
-    if (mine === visit) shown(text, turn);
-    sidebar.refresh();
+    await act(mine);
   } catch (problem) {
-    if (mine !== visit) return;
-    if (problem.status === 422) composer.renew();
-    if (problem.status === 409) {
-      say(words.stillAnswering);
-      refresh();
-    } else failed(problem);
-  } finally {
-    if (mine === visit && running === null) composer.become('idle');
+    if (mine === open && !told(problem)) failed(problem, retry);
   }
 }
 
-/** Shows the accepted prompt and its answer at once; the reading behind it adds what another tab may have said meanwhile. */
-function shown(text, { user_message_id: asked, message_id: answer, generation_id: generation }) {
-  const { messages: known, head_id: head } = conversation;
-  const added = [
-    { id: asked, parent_id: head, role: 'user', content: text, status: 'completed' },
-    { id: answer, parent_id: asked, role: 'assistant', content: '', status: 'streaming', generation_id: generation },
-  ];
-  if (!known.some((message) => message.id === answer)) {
-    show({ ...conversation, messages: [...known, ...added], head_id: answer, generation: { id: generation, seq: 0 } });
-  }
-  toBottom();
-  refresh();
+/** Reads the open conversation again. */
+function read() {
+  return attempt((mine) => mine.read(), read, ({ status }) => status === 404 && isGone(words.gone));
 }
 
-async function askAgain(messageId, how) {
-  const mine = visit;
+function isGone(why) {
+  goTo(null);
+  composer.say(why);
+  return true;
+}
+
+/** Something may have happened while nobody listened. */
+function catchUp() {
+  if (open) read();
+  sidebar.refresh();
+}
+
+function heard(name, data) {
+  sidebar.hear(name, data);
+  if (open === null || open.id !== (data.conversation_id ?? data.id)) return;
+  if (name !== 'deleted') open.hear(name, data) && read();
+  else if (!removed.has(open.id)) isGone(words.deletedElsewhere);
+}
+
+/** Title, buttons and composer, as the open conversation is now. */
+function tell() {
+  const about = open?.about;
+  const isEmpty = open === null || (about && !open.messages.length);
+  const title = open === null ? words.newConversation : about ? about.title || words.untitled : '';
+  if (!element('title').querySelector('form')) element('title').textContent = title.slice(0, 500);
+  document.title = about ? `${title.slice(0, 200)} · Continuo` : 'Continuo';
+  element('model-name').textContent = (open ? about?.model : plans.model) ?? '';
+  element('actions').hidden = !about;
+  element('chat').classList.toggle('empty', Boolean(isEmpty));
+  if (isEmpty) offerTries();
+  composer.become(open?.running ? 'running' : 'idle');
+}
+
+async function send(text, draft) {
   composer.become('sending');
-  say('');
+  composer.say('');
+  await attempt(async () => {
+    if (open === null) {
+      const made = await request('POST', '/api/conversations', { body: plans, once: `${draft.once}-conversation` });
+      if (open !== null) return;
+      history.replaceState(null, '', `#c=${made.id}`);
+      composer.follow(made.id);
+      become(conversation(made.id));
+      open.begin(made);
+      composer.become('sending');
+      sidebar.hear('conversation', made);
+    }
+    await attempt(async (mine) => {
+      draft.parent ??= mine.leaf?.id ?? null;
+      composer.keep();
+      await mine.ask(text, draft);
+      composer.accepted(mine.id, draft);
+      if (mine === open) toBottom();
+    }, again, ({ status }) => {
+      if (status === 422) composer.renew();
+      if (status !== 409) return false;
+      composer.say(words.stillAnswering);
+      read();
+      return true;
+    });
+  }, again);
+  tell();
+
+  function again() {
+    send(text, draft);
+  }
+}
+
+/** Asks an edited question; its problems are told where it is edited. */
+async function ask(content, parent) {
   try {
-    await request('POST', `/api/messages/${messageId}/${how}`, { once: uuid() });
-    if (mine === visit) await refresh();
+    await open.ask(content, { once: uuid(), parent });
     toBottom();
   } catch (problem) {
-    if (mine === visit) failed(problem);
-  } finally {
-    if (mine === visit && running === null) composer.become('idle');
+    if (problem.status === 401) askToSignIn(words.signInAgain);
+    throw problem;
   }
 }
 
-async function stop() {
-  if (running === null) return;
-  const { id } = running;
+async function askAgain(message, how, once = uuid()) {
+  composer.become('sending');
+  composer.say('');
+  await attempt((mine) => mine.askAgain(message, how, once), () => askAgain(message, how, once));
+  toBottom();
+  tell();
+}
+
+function stop() {
+  if (!open?.running) return;
   composer.become('stopping');
-  try {
-    await request('POST', `/api/generations/${id}/stop`);
-  } catch (problem) {
-    if (running?.id !== id) return;
-    composer.become('running');
-    failed(problem);
-  }
+  attempt((mine) => mine.stop(), stop, () => void tell());
 }
 
-// --- Title and deletion
-
-function rename(editing) {
-  element('rename').hidden = !editing;
-  element('title').hidden = element('edit-title').hidden = editing;
-  const input = element('rename').querySelector('input');
-  if (editing) {
-    input.value = conversation.title;
-    input.select();
-  } else element('edit-title').focus();
-}
-
-element('edit-title').addEventListener('click', () => rename(true));
-element('rename').addEventListener('focusout', () => rename(false));
-element('rename').addEventListener('submit', async (event) => {
-  event.preventDefault();
-  const title = event.target.querySelector('input').value.trim();
-  rename(false);
-  if (!title || title === conversation.title) return;
-  try {
-    await request('PATCH', `/api/conversations/${current}`, { body: { title } });
-  } catch (problem) {
-    return failed(problem);
-  }
-  refresh();
-  sidebar.refresh();
-});
-
-element('delete').addEventListener('click', () => {
-  element('confirm-delete').returnValue = '';
-  element('confirm-delete').showModal();
-});
-element('confirm-delete').addEventListener('close', async ({ target }) => {
-  if (target.returnValue !== 'delete') return;
-  const id = current;
+async function remove(id) {
+  removed.add(id);
   try {
     await request('DELETE', `/api/conversations/${id}`);
   } catch (problem) {
+    removed.delete(id);
     if (problem.status !== 404) return failed(problem);
   }
-  if (current === id) goTo(null);
-  sidebar.refresh();
-});
+  const wasOpen = open?.id === id;
+  sidebar.hear('deleted', { id });
+  if (wasOpen) goTo(null);
+  menus.toast(words.deleted, words.undo, () => attempt(async () => {
+    removed.delete(id);
+    sidebar.hear('conversation', await request('POST', `/api/conversations/${id}/restore`));
+    if (wasOpen && open === null) goTo(id);
+  }));
+}
+
+element('file').addEventListener('change', ({ target }) => attempt(async () => {
+  const body = await target.files[0].text().finally(() => (target.value = ''));
+  try {
+    JSON.parse(body);
+  } catch {
+    return composer.say(words.importNotJson);
+  }
+  const made = await request('POST', '/api/conversations/import', { body, once: uuid() });
+  sidebar.hear('conversation', made);
+  sidebar.toggle(false);
+  goTo(made.id);
+}));
+
+// --- Buttons and keys
 
 element('new').addEventListener('click', () => {
   sidebar.toggle(false);
   goTo(null);
 });
 
-document.addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape' || event.isComposing || element('confirm-delete').open) return;
-  if (!element('rename').hidden) rename(false);
-  else if (!sidebar.toggle(false) && event.target.type !== 'search') stop();
+element('tune').addEventListener('click', () => {
+  const mine = open;
+  menus.editSettings(mine ? (mine.about ?? {}) : plans, async (change) => {
+    if (!mine) plans = change;
+    else {
+      await mine.change(change, mine.about.version).catch(async (problem) => {
+        if (problem.status !== 412) throw problem;
+        await mine.read();
+        throw Object.assign(problem, { title: words.changedElsewhere, detail: '' });
+      });
+    }
+    tell();
+  });
 });
 
-// --- Problems
+element('actions').addEventListener('click', ({ currentTarget }) => {
+  menus.openMenu(currentTarget, sidebar.menuOf(open.about, () => sidebar.editTitle(element('title'), open.about, tell)));
+});
+
+/** What to try first: the demo model is asked what it can show. */
+async function offerTries() {
+  const box = element('tries');
+  if (box.firstChild) return;
+  const offered = (tries) => box.replaceChildren(...tries.map(([title, hint, demo]) => {
+    const text = [make('strong', { textContent: title }), make('span', { textContent: hint })];
+    return make('button', { onclick: async () => send(((await isDemo) && demo) || title, { once: uuid() }) }, ...text);
+  }));
+  const isDemo = menus.models().then(({ default: model }) => model === 'continuo-demo');
+  offered(words.tries);
+  if (await isDemo) offered(words.tries.toSpliced(2, 1, words.demoTry));
+}
+
+const keys = { k: sidebar.seek, 'shift+o': () => element('new').click(), '/': menus.showKeys };
+
+document.addEventListener('keydown', (event) => {
+  if (event.isComposing || event.defaultPrevented || element('app').hidden) return;
+  const act = keys[(event.shiftKey ? 'shift+' : '') + event.key.toLowerCase()];
+  const { key } = event;
+  if ((event.ctrlKey || event.metaKey) && !event.altKey && act) act();
+  else if (event.altKey && (key === 'ArrowUp' || key === 'ArrowDown')) jump(key === 'ArrowDown');
+  else if (key === 'Escape' && !document.querySelector('dialog[open]')) return void (sidebar.toggle(false) || stop());
+  else return;
+  event.preventDefault();
+});
 
 /** Says in place what went wrong; with `retry`, offers to try it again. */
 function failed(problem, retry) {
   if (problem.status === 401) askToSignIn(words.signInAgain);
-  else if (problem.text) say(problem.text, retry);
+  else if (problem.text) composer.say(problem.text, retry, problem.retry_after);
   else throw problem;
-}
-
-function say(text, retry) {
-  const notice = element('notice');
-  notice.replaceChildren(text);
-  notice.hidden = !text;
-  if (!retry) return;
-  const button = make('button', { type: 'button', className: 'quiet', textContent: words.tryAgain });
-  button.addEventListener('click', () => {
-    say('');
-    retry();
-  });
-  notice.append(' ', button);
 }

@@ -1,20 +1,24 @@
 // The prompt being written: its draft survives a reload and an expired login, and is cleared only once the server has it.
 
 import { uuid } from './api.js';
+import { element, icon, kept, make, soon } from './dom.js';
 import { words } from './words.js';
 
-const prompt = document.getElementById('prompt');
-const button = document.getElementById('send');
+const prompt = element('prompt');
+const button = element('send');
+const notice = element('notice');
 
-let place = 'new';
+let place = 'draft.new';
 let draft = { text: '' };
 let mode = 'idle';
+let countdown;
 
-/** `send(text, once)` and `stop()` are what the one button does. */
+/** `send(text, draft)` and `stop()` are what the one button does. */
 export function start({ send, stop }) {
+  button.append(icon('send'), make('i'));
   prompt.addEventListener('input', () => {
     draft = { text: prompt.value };
-    keep();
+    keepSoon();
     show();
   });
   prompt.addEventListener('keydown', (event) => {
@@ -23,7 +27,7 @@ export function start({ send, stop }) {
     event.preventDefault();
     submit();
   });
-  document.getElementById('composer').addEventListener('submit', (event) => {
+  element('composer').addEventListener('submit', (event) => {
     event.preventDefault();
     if (mode === 'running') stop();
     else submit();
@@ -32,47 +36,47 @@ export function start({ send, stop }) {
     if (mode !== 'idle' || !draft.text.trim()) return;
     // The same key for the same draft: asking again after a lost answer asks only once.
     draft.once ??= uuid();
-    keep();
-    send(draft.text, draft.once);
+    send(draft.text, draft);
   }
-  show();
+  addEventListener('pagehide', keep);
+  document.addEventListener('visibilitychange', keep);
 }
 
+/** Writes the draft down now. */
+export function keep() {
+  keepSoon.cancel();
+  kept.set(place, draft.text ? draft : undefined);
+}
+
+const keepSoon = soon(keep, 200);
+
 /** Shows the draft of a conversation; null for the one that is not there yet. */
-export function moveTo(conversationId) {
-  place = conversationId ?? 'new';
-  draft = read() ?? { text: '' };
-  prompt.value = draft.text;
-  show();
+export function moveTo(conversationId, forget) {
+  if (!forget) keep();
+  place = `draft.${conversationId ?? 'new'}`;
+  write(kept.get(place) ?? { text: '' });
+  say('');
 }
 
 /** The draft goes along into the conversation that was made for it. */
 export function follow(conversationId) {
-  forget();
-  place = conversationId;
+  kept.set(place);
+  place = `draft.${conversationId}`;
   keep();
 }
 
-/** The server has the prompt of this conversation. */
-export function accepted(conversationId) {
-  forget(conversationId);
-  if (place !== conversationId) return;
-  draft = { text: '' };
-  prompt.value = '';
-  show();
+/** The server has what was sent in this conversation. */
+export function accepted(conversationId, sent) {
+  if (place !== `draft.${conversationId}`) kept.set(`draft.${conversationId}`);
+  else if (draft === sent) {
+    write({ text: '' });
+    keep();
+  }
 }
 
 /** The server will not take this key again. */
 export function renew() {
-  delete draft.once;
-  keep();
-}
-
-/** Somebody else may sit here next. */
-export function forgetAll() {
-  try {
-    sessionStorage.clear();
-  } catch { /* see below */ }
+  draft = { text: draft.text };
 }
 
 /** `idle`, `sending`, `running` (the button stops) or `stopping`. */
@@ -83,37 +87,39 @@ export function become(next) {
 
 export function focus() {
   // On a touch screen the keyboard would cover what was just opened.
-  if (matchMedia('(hover: hover)').matches) prompt.focus();
+  if (matchMedia('(hover: hover)').matches) prompt.focus({ preventScroll: true });
+}
+
+/** Says beside the prompt what went wrong; with `retry`, offers to try it again, once `wait` seconds have gone by. */
+export function say(text, retry, wait = 0) {
+  clearInterval(countdown);
+  notice.hidden = !text;
+  notice.replaceChildren(text);
+  if (!retry) return;
+  const again = make('button', { className: 'quiet', onclick: () => (say(''), retry()) });
+  const until = performance.now() + 1000 * wait;
+  const tell = () => {
+    const left = Math.ceil((until - performance.now()) / 1000);
+    again.disabled = left > 0;
+    again.textContent = left > 0 ? words.tryAgainIn(left) : words.tryAgain;
+    if (left <= 0) clearInterval(countdown);
+  };
+  countdown = setInterval(tell, 250);
+  tell();
+  notice.append(' ', again);
+}
+
+function write(next) {
+  draft = next;
+  prompt.value = draft.text;
+  show();
 }
 
 function show() {
   const stops = mode === 'running' || mode === 'stopping';
   button.classList.toggle('stop', stops);
-  button.setAttribute('aria-label', stops ? words.stop : words.send);
-  button.title = stops ? words.stop : words.send;
-  button.disabled = mode === 'sending' || mode === 'stopping' || (mode === 'idle' && !draft.text.trim());
+  button.ariaLabel = button.title = stops ? words.stop : words.send;
+  // Not `disabled`: the button that was pressed keeps the focus.
+  button.ariaDisabled = mode === 'sending' || mode === 'stopping' || (mode === 'idle' && !draft.text.trim());
   prompt.readOnly = mode === 'sending';
-}
-
-// Storage may be forbidden or full; the draft then lives as long as the page.
-
-function keep() {
-  try {
-    if (draft.text) sessionStorage.setItem(`continuo.draft.${place}`, JSON.stringify(draft));
-    else forget();
-  } catch { /* see above */ }
-}
-
-function forget(of = place) {
-  try {
-    sessionStorage.removeItem(`continuo.draft.${of}`);
-  } catch { /* see above */ }
-}
-
-function read() {
-  try {
-    return JSON.parse(sessionStorage.getItem(`continuo.draft.${place}`));
-  } catch {
-    return null;
-  }
 }

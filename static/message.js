@@ -1,132 +1,255 @@
-// One message of the transcript, and how an answer grows in it.
+// One message of the transcript: a question that can be asked anew, or an answer with the line of what is kept of it, and its receipt.
 
-import { sentence } from './api.js';
-import { words } from './words.js';
+import { request, sentence } from './api.js';
+import { copy, icon, iconButton, make } from './dom.js';
+import { Prose } from './prose.js';
+import { number, words } from './words.js';
 
-/** An element with properties and children; text is only ever text. */
-export function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
+const LONG = 3000; // Characters; a longer question is folded.
+const RECEIPT_PAUSE = 500;
 
-/** Text that grows: one text node, touched at most once a frame however many pieces arrive. */
-class GrowingText {
-  #node = document.createTextNode('');
-  #pending = '';
-  #frame = 0;
-  #grown;
-
-  constructor(element, grown) {
-    element.append(this.#node);
-    this.#grown = grown;
-  }
-
-  get length() {
-    return this.#node.length + this.#pending.length;
-  }
-
-  add(text) {
-    this.#pending += text;
-    this.#frame ||= requestAnimationFrame(() => this.flush());
-  }
-
-  set(text) {
-    this.#pending = '';
-    if (this.#node.data !== text) this.#node.data = text;
-  }
-
-  flush() {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
-    if (!this.#pending) return;
-    this.#node.appendData(this.#pending);
-    this.#pending = '';
-    this.#grown();
-  }
-}
-
-export class MessageView {
-  #text;
-  #reasoning;
-  #details = make('details', { className: 'reasoning', hidden: true }, make('summary', { textContent: words.reasoning }));
-  #note = make('p', { className: 'note', hidden: true });
-  #model = make('span', { className: 'model' });
-  #again = make('button', { type: 'button', className: 'quiet', textContent: words.regenerate, hidden: true });
-  #more = make('button', { type: 'button', className: 'quiet', textContent: words.carryOn, hidden: true });
-  #isCutShort = false;
-
-  /** `grown` is called after text became visible; `askAgain(id, how)` when another answer (`regenerate`) or more of this one (`continue`) is asked for. */
-  constructor(message, { grown, askAgain }) {
-    const body = make('div', { className: 'text', dir: 'auto' });
-    const thoughts = make('div', { className: 'text', dir: 'auto' });
-    this.#text = new GrowingText(body, grown);
-    this.#reasoning = new GrowingText(thoughts, grown);
-    this.#details.append(thoughts);
-    this.#again.addEventListener('click', () => askAgain(message.id, 'regenerate'));
-    this.#more.addEventListener('click', () => askAgain(message.id, 'continue'));
-    const heading = make('h2', { className: 'unseen', textContent: message.role === 'user' ? words.you : words.answer });
-    const foot = make('footer', {}, this.#model, this.#more, this.#again);
-    this.element = make('article', { className: `message ${message.role}` }, heading, this.#details, body, this.#note, foot);
+class MessageView {
+  /** `acts`: what messages need of whoever shows them, `{ ask(content, parent), askAgain(message, how), turnTo(view, id, button), read(text) }`. */
+  constructor(message, acts, heading) {
+    this.message = message;
+    this.acts = acts;
+    this.branch = make('span', { className: 'branch', hidden: true });
+    const button = iconButton('copy', words.copy, async () => {
+      const isCopied = await copy(this.message.content);
+      button.replaceChildren(icon(isCopied ? 'done' : 'close'));
+      acts.read(isCopied ? words.copied : words.copyFailed);
+      setTimeout(() => button.replaceChildren(icon('copy')), 1500);
+    });
+    this.foot = make('footer', {}, this.branch, button);
+    this.element = make('article', { className: `message ${message.role}` }, make('h2', { className: 'unseen', textContent: heading }));
     this.element.dataset.id = message.id;
+    this.element.view = this;
+  }
+
+  /** Which of its siblings this is, and the way to them. */
+  showBranch() {
+    const { siblings = [], id } = this.message;
+    const at = siblings.indexOf(id);
+    const place = `${at + 1}/${siblings.length}`;
+    this.branch.hidden = siblings.length < 2;
+    if (this.branch.hidden || this.branch.textContent === place) return;
+    const to = (name, label, sibling) => {
+      const button = iconButton(name, label, () => this.acts.turnTo(this, sibling, name));
+      button.disabled = !sibling;
+      return button;
+    };
+    this.branch.replaceChildren(to('back', words.previousBranch, siblings[at - 1]), place, to('forth', words.nextBranch, siblings[at + 1]));
+  }
+
+  destroy() {
+    this.element.remove();
+  }
+}
+
+export class QuestionView extends MessageView {
+  #text = make('div', { className: 'text', dir: 'auto' });
+  #all = make('button', { className: 'quiet', onclick: () => this.#show(!this.element.classList.contains('folded')) });
+
+  constructor(message, acts) {
+    super(message, acts, words.you);
+    this.foot.append(iconButton('edit', words.edit, () => this.#edit()));
+    this.element.append(this.foot, make('div', { className: 'bubble' }, this.#text, this.#all));
+    this.show(message);
+  }
+
+  show(message) {
+    this.message = message;
+    this.#show(true);
+  }
+
+  #show(isFolded) {
+    const { content } = this.message;
+    const isLong = content.length > LONG || content.split('\n', 31).length > 30;
+    this.element.classList.toggle('folded', isLong && isFolded);
+    this.#text.textContent = isLong && isFolded ? content.slice(0, LONG) : content;
+    this.#all.hidden = !isLong;
+    this.#all.textContent = isFolded ? words.showAll(number(content.length)) : words.showLess;
+  }
+
+  #edit() {
+    const area = make('textarea', { value: this.message.content, dir: 'auto', ariaLabel: words.edit });
+    const problem = make('p', { className: 'problem', role: 'alert', hidden: true });
+    const close = () => {
+      form.remove();
+      this.element.classList.remove('edited');
+      this.foot.querySelector('.edit').focus();
+    };
+    const send = make('button', { className: 'primary', textContent: words.send });
+    const cancel = make('button', { type: 'button', textContent: words.cancel, onclick: close });
+    const form = make('form', { className: 'editor' }, area, problem, make('div', { className: 'actions' }, cancel, send));
+    form.onkeydown = (event) => {
+      if (event.isComposing || event.keyCode === 229) return;
+      if (event.key === 'Escape') close();
+      else if (event.key === 'Enter' && !event.shiftKey && event.target === area) form.requestSubmit();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    };
+    form.onsubmit = async (event) => {
+      event.preventDefault();
+      if (!area.value.trim() || send.disabled) return;
+      send.disabled = true;
+      try {
+        await this.acts.ask(area.value, this.message.parent_id ?? null);
+        if (form.isConnected) close();
+      } catch (refusal) {
+        problem.textContent = refusal.text;
+        problem.hidden = false;
+      }
+      send.disabled = false;
+    };
+    this.element.classList.add('edited');
+    this.element.append(form);
+    area.focus();
+  }
+}
+
+export class AnswerView extends MessageView {
+  #summary = make('summary');
+  #thoughts = make('div', { className: 'text', dir: 'auto' });
+  #reasoning = make('details', { className: 'reasoning' }, this.#summary, this.#thoughts);
+  #body = make('div');
+  #tools = make('pre', { className: 'tools' });
+  #kept = make('div', { className: 'kept' }, this.#reasoning, this.#body, this.#tools);
+  #away = make('p', { className: 'away', hidden: true });
+  #note = make('p', { className: 'note' });
+  #quiet = make('summary');
+  #facts = make('dl');
+  #receipt = make('details', { className: 'receipt', ontoggle: () => this.#lookUp() }, this.#quiet, this.#facts);
+  #prose;
+  #frame;
+  #timer;
+
+  constructor(message, acts) {
+    super(message, acts, words.answer);
+    this.#prose = new Prose(this.#body, { finished: acts.read, labels: words });
+    this.again = iconButton('again', words.regenerate, () => acts.askAgain(this.message, 'regenerate'));
+    this.more = make('button', { className: 'more', onclick: () => acts.askAgain(this.message, 'continue') }, icon('on'), words.carryOn);
+    this.foot.prepend(this.more, this.branch, this.#receipt);
+    this.foot.append(this.again);
+    this.element.append(this.#kept, this.#away, this.#note, this.foot);
     this.show(message);
   }
 
   /** Shows the message as the server has it. */
-  show({ content, reasoning, status, model, problem, finish_reason: finishReason }) {
-    this.#text.set(content);
-    this.#showReasoning(reasoning ?? '');
-    this.model(model);
-    if (status === 'streaming') this.#state('streaming');
-    else this.ended({ outcome: status, problem, finish_reason: finishReason });
+  show(message) {
+    this.message = message;
+    this.#prose.show(message);
+    this.#state();
   }
 
-  /** Applies an event of its generation. */
-  apply(name, data) {
-    if (name === 'started') this.model(data.model);
-    else if (name === 'delta') this.#text.add(data.text);
-    else if (name === 'reasoning') {
-      this.#details.hidden = false;
-      this.#reasoning.add(data.text);
-    } else if (name === 'snapshot') {
-      this.#text.set(data.text);
-      this.#showReasoning(data.reasoning ?? '');
-    } else if (name === 'done') this.ended(data);
-    this.element.classList.toggle('waiting', this.#text.length === 0);
+  /** An event of its generation, which the message has taken in already. */
+  event(name, data) {
+    if (name === 'delta') this.#prose.delta(data.text);
+    else if (name === 'block') this.#prose.block(data);
+    else if (name === 'snapshot') this.#prose.show(data);
+    else if (name === 'done') return this.#state();
+    this.#frame ??= requestAnimationFrame(() => this.#think());
+    this.#timer ??= setTimeout(() => this.#tell(), RECEIPT_PAUSE);
   }
 
-  model(name) {
-    if (name) this.#model.textContent = name;
-  }
-
-  ended({ outcome, problem, finish_reason: finishReason, stored }) {
-    this.#text.flush();
-    this.#reasoning.flush();
-    this.#state(outcome);
-    this.#isCutShort = outcome !== 'completed' || finishReason === 'length';
-    const notes = [];
-    if (problem) notes.push(make('strong', { textContent: words[outcome] ?? outcome }), sentence(problem));
-    else if (outcome !== 'completed') notes.push(words[outcome] ?? outcome);
-    else if (finishReason === 'length') notes.push(words.lengthLimit);
-    if (stored === false) notes.push(words.notStored);
-    this.#note.replaceChildren(...notes.flatMap((note) => [note, ' ']));
-    this.#note.hidden = notes.length === 0;
+  /** `true` or a problem: the connection is away. `null`: it is back, and what was missed joins the line. */
+  link(trouble) {
+    const isAway = trouble !== null;
+    if (isAway) this.#away.textContent = trouble === true ? words.reconnecting : sentence(trouble);
+    if (isAway !== this.#away.hidden) return;
+    this.#away.hidden = !isAway;
+    this.element.classList.toggle('lost', isAway);
+    const seam = make('i', { className: 'seam' });
+    seam.style.top = this.lostAt;
+    this.lostAt = `${this.#kept.offsetHeight}px`;
+    if (isAway) return;
+    this.#kept.append(seam);
+    setTimeout(() => seam.remove(), 3000);
   }
 
   /** Whether another answer, or more of this one, may be asked for here. */
-  offerAgain(offered) {
-    this.#again.hidden = !offered;
-    this.#more.hidden = !(offered && this.#isCutShort);
+  offer(isLast, isIdle) {
+    const { status, finish_reason: reason } = this.message;
+    this.again.hidden = !isIdle;
+    this.more.hidden = !(isLast && isIdle && (status !== 'completed' || reason === 'length'));
   }
 
-  #showReasoning(text) {
-    this.#reasoning.set(text);
-    this.#details.hidden = text === '';
+  destroy() {
+    cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#timer);
+    this.#prose.destroy();
+    super.destroy();
   }
 
-  #state(status) {
+  #state() {
+    const { status, problem, stored, finish_reason: reason, tool_calls: calls = [] } = this.message;
     this.element.dataset.status = status;
-    this.element.classList.toggle('waiting', status === 'streaming' && this.#text.length === 0);
-    if (status === 'streaming') this.#note.hidden = true;
+    this.#tools.hidden = !calls.length;
+    this.#tools.textContent = calls.map(({ function: { name, arguments: given } = {} }) => `${name}(${given ?? ''})`).join('\n');
+    const notes = [];
+    if (status !== 'streaming') {
+      this.#prose.end();
+      if (problem) notes.push(make('strong', { textContent: words[status] }), sentence(problem));
+      else if (status !== 'completed') notes.push(words[status]);
+      else if (reason === 'length') notes.push(words.lengthLimit);
+      if (stored === false) notes.push(words.notStored);
+    }
+    this.#note.replaceChildren(...notes.flatMap((note) => [note, ' ']));
+    this.#note.hidden = !notes.length;
+    this.#think();
+    this.#tell();
+  }
+
+  #think() {
+    this.#frame = undefined;
+    const { reasoning = '', content, trail, status } = this.message;
+    this.#reasoning.hidden = !reasoning;
+    const node = this.#thoughts.firstChild ?? this.#thoughts.appendChild(new Text());
+    if (reasoning.startsWith(node.data)) node.appendData(reasoning.slice(node.length));
+    else node.data = reasoning;
+    const isBusy = status === 'streaming' && !content;
+    this.#reasoning.classList.toggle('busy', isBusy);
+    this.#summary.textContent = isBusy ? words.thinking : trail?.thought ? words.thoughtFor(seconds(trail.thought)) : words.thought;
+  }
+
+  /** The receipt: one quiet line, and what is behind it. */
+  #tell() {
+    this.#timer = undefined;
+    const { status, model, usage, timings, finish_reason: reason, trail } = this.message;
+    const isRunning = status === 'streaming';
+    const first = timings?.first_token_ms;
+    const tokens = usage && `${usage.estimated ? '≈ ' : ''}${number(usage.completion_tokens)}`;
+    const pace = (1000 * usage?.completion_tokens) / (timings?.total_ms - first);
+    const speed = pace > 0 && pace < Infinity && `${number(pace, 1)} ${words.tokensPerSecond}`;
+    const line = isRunning ? [trail?.seq && words.eventsKept(number(trail.seq))] : [model, tokens && `${tokens} ${words.tokens}`, speed];
+    if (trail?.reconnects) line.push(words.healed(trail.reconnects));
+    this.#quiet.textContent = line.filter(Boolean).join(' · ') || words.receipt;
+    const facts = {
+      outcome: isRunning ? words.writing : (words[`${status}Short`] ?? words[status]) + (reason ? ` (${reason})` : ''),
+      model,
+      firstToken: first >= 0 && `${number(first)} ms`,
+      total: timings && seconds(timings.total_ms),
+      tokensBoth: usage && `${number(usage.prompt_tokens)} → ${tokens}`,
+      speed,
+      lastEvent: trail && number(trail.seq),
+      resumedAt: trail?.from && number(trail.from),
+      reconnects: trail && number(trail.reconnects),
+      replayed: trail && number(trail.replayed),
+    };
+    const told = Object.entries(facts).filter(([, fact]) => fact);
+    this.#facts.replaceChildren(...told.map(([name, fact]) => make('div', {}, make('dt', { textContent: words[name] }), make('dd', { textContent: fact }))));
+  }
+
+  /** The position of an answer that was not followed here. */
+  async #lookUp() {
+    const { generation_id: id, trail } = this.message;
+    if (!id || trail || !this.#receipt.open) return;
+    const { seq } = await request('GET', `/api/generations/${id}`).catch(() => ({}));
+    if (!seq) return;
+    this.message.trail = { seq, reconnects: 0, replayed: 0 };
+    this.#tell();
   }
 }
+
+const seconds = (milliseconds) => `${number(milliseconds / 1000, milliseconds < 9950 ? 1 : 0)} ${words.seconds}`;

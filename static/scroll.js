@@ -1,11 +1,13 @@
 // The transcript follows the answer only while its reader is at the bottom and did not turn upwards.
 
+import { element } from './dom.js';
+
 const NEAR = 64;
 
-const transcript = document.getElementById('transcript');
-const latest = document.getElementById('latest');
-
+const transcript = element('transcript');
+const latest = element('latest');
 let following = true;
+let top = 0;
 
 const distance = () => transcript.scrollHeight - transcript.scrollTop - transcript.clientHeight;
 
@@ -14,25 +16,54 @@ function follow(next) {
   latest.hidden = next || distance() <= NEAR;
 }
 
+function grown() {
+  if (following) transcript.scrollTop = transcript.scrollHeight;
+  else follow(false);
+}
+
 transcript.addEventListener('wheel', (event) => event.deltaY < 0 && transcript.scrollTop > 0 && follow(false), { passive: true });
 transcript.addEventListener('keydown', (event) => ['ArrowUp', 'PageUp', 'Home'].includes(event.key) && follow(false));
-let top = 0;
 transcript.addEventListener('scroll', () => {
   const up = transcript.scrollTop < top;
   top = transcript.scrollTop;
   if (distance() <= NEAR && !(up && !following)) follow(true);
   else if (up) follow(false);
 }, { passive: true });
-latest.addEventListener('click', toBottom);
-new ResizeObserver(grown).observe(transcript);
-
-/** Text was added. */
-export function grown() {
-  if (following) transcript.scrollTop = transcript.scrollHeight;
-  else follow(false);
-}
+latest.addEventListener('click', () => {
+  toBottom();
+  element('prompt').focus({ preventScroll: true });
+});
+const watched = new ResizeObserver(grown);
+watched.observe(transcript);
+watched.observe(element('messages'));
 
 export function toBottom() {
   follow(true);
   transcript.scrollTop = transcript.scrollHeight;
+}
+
+/** The view does not follow until its reader goes to the bottom. */
+export const stay = () => follow(false);
+
+/** Changes the transcript while this part of it stays where it is on the screen; `after`: the part that takes its place. */
+export function inPlace(part, change, after = () => part) {
+  const before = part?.getBoundingClientRect().top;
+  transcript.classList.add('changing');
+  change();
+  const there = part && after();
+  const moved = there?.isConnected ? there.getBoundingClientRect().top - before : 0;
+  if (moved) transcript.scrollTop += moved;
+  transcript.classList.remove('changing');
+  top = transcript.scrollTop;
+}
+
+/** To the question before or behind the one at the top of the view. */
+export function jump(forward) {
+  const edge = transcript.getBoundingClientRect().top + 24;
+  const questions = [...transcript.querySelectorAll('.message.user')];
+  const isThere = (question) => (forward ? question.getBoundingClientRect().top > edge + 2 : question.getBoundingClientRect().top < edge - 2);
+  const target = forward ? questions.find(isThere) : questions.findLast(isThere);
+  if (!target) return forward ? toBottom() : transcript.scrollTo({ top: 0 });
+  follow(false);
+  transcript.scrollTop += target.getBoundingClientRect().top - edge;
 }

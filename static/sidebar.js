@@ -1,72 +1,92 @@
-// The list of conversations: newest first, in pages, searched in titles and texts.
+// The list of conversations: by date, searched in titles and texts, and told by the feed what is being answered.
 
-import { request } from './api.js';
-import { make } from './message.js';
-import { words } from './words.js';
+import { request, serverNow } from './api.js';
+import { element, iconButton, kept, make, soon } from './dom.js';
+import { openMenu } from './menus.js';
+import { month, words } from './words.js';
 
-const PAGE_SIZE = 30;
-const TYPING_PAUSE = 150;
+const PAGE_SIZE = 50;
+const DAY = 86_400_000;
 
-const element = (id) => document.getElementById(id);
 const list = element('conversations');
 const search = element('search');
 const note = element('list-note');
 const more = element('more');
+const narrow = matchMedia('(max-width: 760px)');
 
-let onProblem = () => {};
+let acts;
 let current = null;
-let next = null;
+let items = new Map(); // Conversations as the server told them.
+let found = null; // What a search found, in order; null while nothing is sought.
+let next;
 let loading = new AbortController();
-let typing;
+const running = new Map(); // Conversation to generation.
+const unseen = new Set(kept.get('unseen'));
 
-export function start(handlers) {
-  ({ onProblem } = handlers);
-  search.addEventListener('input', () => {
-    clearTimeout(typing);
-    typing = setTimeout(refresh, TYPING_PAUSE);
+/** `remove(id)`, `changed(conversation)` and `failed(problem, retry)` are what rows need. */
+export function start(given) {
+  acts = given;
+  search.addEventListener('input', soon(refresh, 150));
+  element('sidebar').addEventListener('keydown', (event) => {
+    const links = [...list.querySelectorAll('a')];
+    const at = links.indexOf(event.target);
+    const isSearch = event.target === search;
+    if (event.key === 'ArrowDown' && (isSearch || at >= 0)) links[at + 1]?.focus();
+    else if (event.key === 'ArrowUp' && at >= 0) (links[at - 1] ?? search).focus();
+    else if (event.key === 'Escape' && isSearch && search.value) {
+      search.value = '';
+      refresh();
+    } else if (event.key === 'Enter' && isSearch) links[0]?.click();
+    else return;
+    event.preventDefault();
   });
   more.addEventListener('click', () => load(next));
-  const narrow = matchMedia('(max-width: 760px)');
   list.addEventListener('click', (event) => event.target.closest('a') && toggle(false));
   element('open-sidebar').addEventListener('click', () => toggle(true));
   element('close-sidebar').addEventListener('click', () => toggle(false));
   element('shade').addEventListener('click', () => toggle(false));
   narrow.addEventListener('change', () => toggle(false));
-  toggle(false);
+  document.addEventListener('visibilitychange', () => document.hidden || mark(current));
 }
 
 /** On a narrow screen the list lies over the conversation. True when it was open. */
 export function toggle(open) {
-  const sidebar = element('sidebar');
-  const wasOpen = sidebar.classList.contains('open');
-  sidebar.classList.toggle('open', open);
-  element('shade').hidden = !open;
-  element('open-sidebar').setAttribute('aria-expanded', String(open));
-  if (open) element('close-sidebar').focus();
+  const isOver = open && narrow.matches;
+  const wasOpen = element('sidebar').classList.contains('open');
+  element('sidebar').classList.toggle('open', isOver);
+  element('shade').hidden = !isOver;
+  element('chat').inert = isOver;
+  element('open-sidebar').ariaExpanded = isOver;
+  if (isOver) element('close-sidebar').focus();
   else if (wasOpen) element('open-sidebar').focus();
   return wasOpen;
+}
+
+export function seek() {
+  toggle(true);
+  search.select();
 }
 
 /** Marks the conversation that is open. */
 export function mark(id) {
   current = id;
-  for (const link of list.querySelectorAll('a')) {
-    if (link.dataset.id === id) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
-  }
+  seen(id, true);
+  paint();
 }
 
 export function clear() {
   loading.abort();
-  list.replaceChildren();
   search.value = '';
-  more.hidden = note.hidden = true;
+  items.clear();
+  running.clear();
+  unseen.clear();
+  kept.set('unseen');
+  found = next = null;
+  paint();
 }
 
 /** Reads the first page again. */
-export function refresh() {
-  return load(null);
-}
+export const refresh = () => load();
 
 async function load(cursor) {
   loading.abort();
@@ -76,31 +96,131 @@ async function load(cursor) {
   const asked = new URLSearchParams({ limit: PAGE_SIZE, ...(query && { q: query }), ...(cursor && { cursor }) });
   try {
     const page = await request('GET', `/api/conversations?${asked}`, { signal });
-    const rows = page.items.map((item) => row(item, query));
-    if (cursor) list.append(...rows);
-    else list.replaceChildren(...rows);
-    next = page.next ?? null;
-    more.hidden = next === null;
-    note.hidden = list.childElementCount > 0;
-    note.textContent = query ? words.nothingFound : words.noConversations;
-    mark(current);
-    if (cursor) rows[0]?.querySelector('a').focus();
+    if (!query && !cursor) items = new Map();
+    found = query ? [...(cursor ? found : []), ...page.items] : null;
+    for (const item of query ? [] : page.items) {
+      items.set(item.id, item);
+      if (item.generation) running.set(item.id, item.generation.id);
+    }
+    next = page.next;
+    paint();
   } catch (problem) {
-    if (!signal.aborted) onProblem(problem);
+    if (!signal.aborted) acts.failed(problem, () => load(cursor));
   }
 }
 
-function row({ id, title, snippet }, query) {
-  const link = make('a', { href: `#c=${id}` }, make('span', { className: 'title', dir: 'auto' }, ...marked(title || words.untitled, query)));
-  link.dataset.id = id;
-  if (snippet) link.append(make('span', { className: 'snippet', dir: 'auto' }, ...marked(snippet, query)));
-  return make('li', {}, link);
+/** What the feed says. */
+export function hear(name, data) {
+  const { id, conversation_id: conversation, status } = data;
+  if (name === 'snapshot') {
+    running.clear();
+    for (const one of data.running) running.set(one.conversation_id, one.id);
+  } else if (name === 'conversation') items.set(id, { ...items.get(id), ...data });
+  else if (name === 'deleted') items.delete(id);
+  else if (name !== 'generation') return;
+  else if (status === 'running') running.set(conversation, id);
+  else if ((running.get(conversation) ?? id) === id) {
+    running.delete(conversation);
+    seen(conversation, conversation === current && !document.hidden);
+  }
+  paint();
+}
+
+function seen(id, isSeen) {
+  if (isSeen ? unseen.delete(id) : unseen.add(id)) kept.set('unseen', [...unseen]);
+}
+
+// --- Rows
+
+const paint = soon(() => {
+  if (list.querySelector('form')) return; // Whoever writes a title is not disturbed.
+  const { activeElement: held } = document;
+  const row = held?.closest('#conversations li[data-id]')?.dataset.id;
+  list.replaceChildren(...groups().map(([name, group]) => make('li', {}, make('h2', { textContent: name }), make('ul', {}, ...group.map(rowOf)))));
+  if (row) list.querySelector(`[data-id="${row}"] ${held.localName}`)?.focus({ preventScroll: true });
+  more.hidden = !next;
+  note.hidden = list.childElementCount > 0;
+  note.textContent = found ? words.nothingFound : words.noConversations;
+}, 0);
+
+function groups() {
+  if (found) return found.length ? [[words.search, found]] : [];
+  const shown = [...items.values()].filter(({ archived }) => !archived);
+  shown.sort((a, b) => b.pinned - a.pinned || (a.updated_at < b.updated_at ? 1 : -1));
+  const midnight = new Date(serverNow()).setHours(0, 0, 0, 0);
+  const named = Map.groupBy(shown, ({ pinned, updated_at: updated }) => {
+    const time = Date.parse(updated);
+    if (pinned) return words.pinned;
+    if (time >= midnight) return words.today;
+    if (time >= midnight - DAY) return words.yesterday;
+    return time >= midnight - 7 * DAY ? words.week : month.format(time);
+  });
+  return [...named];
+}
+
+function rowOf(item) {
+  const { id, title, snippet } = item;
+  const name = title || words.untitled;
+  const link = make('a', { href: `#c=${id}` }, make('span', { className: 'clip', dir: 'auto' }, ...marked(name)));
+  if (id === current) link.ariaCurrent = 'page';
+  const state = running.has(id) ? 'running' : unseen.has(id) ? 'unseen' : '';
+  if (state) link.append(make('span', { className: `dot ${state}`, role: 'img', title: words[state], ariaLabel: words[state] }));
+  if (snippet) link.append(make('span', { className: 'snippet', dir: 'auto' }, ...marked(snippet)));
+  const button = iconButton('dots', `${words.actions}: ${name.slice(0, 80)}`, () => openMenu(button, menuOf(item)));
+  const row = make('li', {}, link, button);
+  row.dataset.id = id;
+  return row;
+}
+
+/** What can be done with a conversation; `rename` edits its title where the menu was opened. */
+export function menuOf(item, rename = () => editTitle(list.querySelector(`[data-id="${item.id}"]`), item, paint)) {
+  const path = `/api/conversations/${item.id}/export?format=`;
+  return [
+    [words.rename, 'edit', rename],
+    [item.pinned ? words.unpin : words.pin, 'pin', () => change(item, { pinned: !item.pinned })],
+    [words.exportMarkdown, 'down', `${path}markdown`],
+    [words.exportJson, 'down', `${path}json`],
+    [words.delete, 'bin', () => acts.remove(item.id)],
+  ];
+}
+
+async function change(item, body) {
+  try {
+    acts.changed(await request('PATCH', `/api/conversations/${item.id}`, { body }));
+    if (found) refresh();
+  } catch (problem) {
+    acts.failed(problem);
+  }
+}
+
+/** Edits a title in place of what `holder` holds; `done` puts that back. */
+export function editTitle(holder, item, done) {
+  const input = make('input', { value: item.title, maxLength: 500, ariaLabel: words.rename });
+  const form = make('form', {}, input);
+  const end = (title) => {
+    input.onblur = null;
+    form.remove();
+    done();
+    if (title && title !== item.title) change(item, { title });
+  };
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    end(input.value.trim());
+  };
+  input.onkeydown = (event) => {
+    if (event.key !== 'Escape') return;
+    event.stopPropagation();
+    end();
+  };
+  input.onblur = () => end(input.value.trim());
+  holder.replaceChildren(form);
+  input.select();
 }
 
 /** The text with the words of the search marked. */
-function marked(text, query) {
-  const sought = query.split(/\s+/).filter(Boolean).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  if (sought.length === 0) return [text];
+function marked(text) {
+  const sought = (found ? search.value : '').split(/\s+/).filter(Boolean).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  if (!sought.length) return [text];
   // Splitting at a group keeps the separators: every second piece is a hit.
   const pieces = text.split(new RegExp(`(${sought.join('|')})`, 'iu'));
   return pieces.map((piece, index) => (index % 2 ? make('mark', { textContent: piece }) : piece));

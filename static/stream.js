@@ -1,6 +1,7 @@
-// Follows the events of one generation through everything that can happen to a connection.
+// Keeps a stream of events open through everything that can happen to a connection. Knows how to listen, not what is said.
 
 import { session } from './api.js';
+import { mayStream, onTabs } from './tabs.js';
 
 const HEARTBEAT = 10_000;
 const SILENCE_LIMIT = 2.5 * HEARTBEAT;
@@ -9,30 +10,33 @@ const FIRST_DELAY = 250;
 const LONGEST_DELAY = 10_000;
 const PATIENCE = 1_500;
 const HIDDEN_LIMIT = 20_000;
+const POLL_PAUSE = 700;
+const LIVE_PAUSE = 12; // A read that had to wait so long brought something new: what came before it was waiting for us.
 
 /**
- * Delivers the events after `seq`, each once and in order, over as many connections as it takes.
+ * Delivers the events of `source.path` over as many connections as it takes.
  *
- * `on.event(name, data, seq)` gets `started`, `delta`, …, `snapshot` (replace everything) and at last `done`;
- * `on.trouble(problem | true | null)` tells when it takes longer than a moment to come back, and when it is back;
- * `on.end(status)` comes instead of `done` when there is nothing (more) to read: 204, 401, 404 or another refusal.
- * Returns a function that leaves.
+ * `source.kind`, what it is to the other tabs; `source.canPoll`, whether the path answers JSON too; `source.position()`, the last id seen;
+ * `source.deliver(name, data, id)`, true at the terminal event; `source.back(waited)`, it was lost and is back, and so many events had
+ * waited; `source.trouble(problem | true | null)`, it takes longer than a moment to come back, and it is back; `source.end(status)`
+ * instead of a terminal event when there is nothing (more) to read: 204, 401, 404 or another refusal. Returns a function that leaves.
  */
-export function follow(generation, seq, on) {
+export function follow(source) {
   const left = new AbortController();
   let connection = new AbortController();
   let lastSign = 0;
   let failures = 0;
+  let connections = 0;
+  let streams = true;
   let asleep = document.hidden;
   let wake = () => {};
   let patience;
-  let hiddenTimer;
-  let gapSeq;
+  let hiding;
 
-  function rouse({ anew }) {
+  function rouse(anew) {
     asleep = false;
     failures = 0;
-    clearTimeout(hiddenTimer);
+    clearTimeout(hiding);
     if (anew) connection.abort();
     wake();
   }
@@ -41,44 +45,43 @@ export function follow(generation, seq, on) {
     connection.abort();
   }
   const listen = { signal: left.signal };
-  addEventListener('online', () => rouse({ anew: true }), listen);
-  addEventListener('pageshow', (event) => event.persisted && rouse({ anew: true }), listen);
+  addEventListener('online', () => asleep || rouse(true), listen);
+  addEventListener('pageshow', ({ persisted }) => persisted && !document.hidden && rouse(true), listen);
   addEventListener('pagehide', rest, listen);
   document.addEventListener('visibilitychange', () => {
     // Resuming is free, and a browser has only six connections for all its tabs.
-    if (document.hidden) hiddenTimer = setTimeout(rest, HIDDEN_LIMIT);
-    else rouse({ anew: performance.now() - lastSign > 1.2 * HEARTBEAT });
+    if (document.hidden) hiding = setTimeout(rest, HIDDEN_LIMIT);
+    else rouse(performance.now() - lastSign > 1.2 * HEARTBEAT);
   }, listen);
+  onTabs(() => !asleep && mayStream(source.kind) !== streams && rouse(true), left.signal);
 
   function lost() {
-    patience ??= setTimeout(() => on.trouble(true), PATIENCE);
+    patience ??= setTimeout(() => source.trouble(true), PATIENCE);
   }
   function found() {
     lastSign = performance.now();
-    if (patience === undefined) return;
-    clearTimeout(patience);
-    patience = undefined;
-    on.trouble(null);
+    if (patience) source.trouble(null);
+    patience = clearTimeout(patience);
   }
   function leave() {
     left.abort();
     connection.abort();
     clearTimeout(patience);
-    clearTimeout(hiddenTimer);
+    clearTimeout(hiding);
     wake();
   }
 
   async function run() {
     while (!left.signal.aborted) {
-      if (asleep) await new Promise((resolve) => (wake = resolve));
-      const again = await read();
-      if (left.signal.aborted) return;
+      streams = mayStream(source.kind);
+      const isIdle = asleep || !(streams || source.canPoll);
+      if (isIdle) found();
+      const again = isIdle ? Infinity : await read();
       if (again === undefined) return leave();
-      if (asleep) continue;
-      lost();
+      if (left.signal.aborted) return;
       await new Promise((resolve) => {
         wake = resolve;
-        setTimeout(resolve, again);
+        if (again < Infinity) setTimeout(resolve, again);
       });
     }
   }
@@ -94,36 +97,20 @@ export function follow(generation, seq, on) {
     try {
       lost();
       within(CONNECT_LIMIT);
-      const response = await fetch(`/api/generations/${generation}/events`, {
-        headers: { Accept: 'text/event-stream', 'Last-Event-ID': String(seq), 'X-Session-Id': session },
-        cache: 'no-store',
-        signal: connection.signal,
-      });
-      if (response.status === 429 || response.status >= 500) {
-        return Math.max(delay(), 1000 * Number(response.headers.get('Retry-After')) || 0);
-      }
-      if (response.status !== 200) {
+      const position = source.position();
+      const headers = { Accept: streams ? 'text/event-stream' : 'application/json', 'X-Session-Id': session };
+      if (streams && position !== undefined) headers['Last-Event-ID'] = position;
+      const path = streams ? source.path : `${source.path}?wait=0&after=${position}`;
+      const response = await fetch(path, { headers, cache: 'no-store', signal: connection.signal });
+      const { status } = response;
+      if (status === 429 || status >= 500) return Math.max(delay(), 1000 * Number(response.headers.get('Retry-After')));
+      if (status !== 200) {
         found();
-        on.end(response.status);
-        return undefined;
+        return void source.end(status);
       }
-      const parser = new Parser();
-      for (const reader = response.body.getReader(); ;) {
-        within(SILENCE_LIMIT);
-        const { done, value } = await reader.read();
-        if (done) return delay();
-        let refusal;
-        for (const event of parser.push(value)) {
-          if (event.name === 'unavailable') refusal = JSON.parse(event.data);
-          else if (deliver(event)) return undefined;
-        }
-        if (refusal) {
-          clearTimeout(patience);
-          on.trouble(refusal);
-          return Math.max(delay(), parser.retry ?? 0);
-        }
-        found();
-      }
+      const isStream = response.headers.get('Content-Type')?.startsWith('text/event-stream');
+      if (!streams) return poll(await response.json());
+      return isStream ? await listenTo(response.body.getReader(), within) : delay(); // Else somebody speaks in the server's name.
     } catch {
       return delay(); // The network, or our own limit: the answer is the same.
     } finally {
@@ -132,37 +119,68 @@ export function follow(generation, seq, on) {
     }
   }
 
-  /** True at the terminal event. */
-  function deliver({ name, data, id }) {
+  async function listenTo(reader, within) {
+    const parser = new Parser();
+    let waited = connections++ ? 0 : undefined; // Events that had waited for us.
+    const caughtUp = () => {
+      if (waited !== undefined) source.back(waited);
+      waited = undefined;
+    };
+    try {
+      for (let isFirst = true; ; isFirst = false) {
+        within(SILENCE_LIMIT);
+        const asked = performance.now();
+        const { done, value } = await reader.read();
+        if (done) return delay();
+        if (!isFirst && performance.now() - asked > LIVE_PAUSE) caughtUp();
+        let refusal;
+        for (const { name, data, id } of parser.push(value)) {
+          if (name === 'unavailable') refusal = JSON.parse(data);
+          else if (name === 'ping') failures = 0;
+          else {
+            if (waited !== undefined) waited++;
+            if (name === 'done') caughtUp();
+            if (deliver(name, JSON.parse(data), id)) return undefined;
+          }
+        }
+        if (refusal) {
+          clearTimeout(patience);
+          source.trouble(refusal);
+          return Math.max(delay(), parser.retry ?? 0);
+        }
+        found();
+      }
+    } finally {
+      caughtUp();
+    }
+  }
+
+  function poll({ events, closed }) {
+    found();
+    for (const { event, data, seq } of events) if (deliver(event, data, seq ?? undefined)) return undefined;
+    return closed ? void source.end(204) : POLL_PAUSE;
+  }
+
+  function deliver(name, data, id) {
     if (left.signal.aborted) return true;
     failures = 0;
-    // `ping` is a sign of life only; what `gap` tells us to throw away, the `snapshot` behind it replaces.
-    if (name === 'gap') gapSeq = JSON.parse(data).seq;
-    if (name === 'ping' || name === 'gap') return false;
-    const whole = name === 'snapshot' || name === 'done';
-    if (id <= seq && !whole) return false;
-    seq = id ?? gapSeq ?? seq;
     if (name === 'done') found();
-    on.event(name, JSON.parse(data), seq);
-    return name === 'done';
+    return source.deliver(name, data, id);
   }
 
   function delay() {
-    const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** failures++);
-    return longest * (0.5 + Math.random() / 2);
+    return Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** failures++) * (0.5 + Math.random() / 2);
   }
 
   run();
   return leave;
 }
 
-/** Server-Sent Events out of bytes: WHATWG HTML, section 9.2.6. */
+/** Server-Sent Events out of bytes: WHATWG HTML, section 9.2.6. An id belongs to its own event only. */
 export class Parser {
   #decoder = new TextDecoder();
   #rest = '';
-  #name = '';
-  #data = [];
-  #id;
+  #event = { data: [] };
   retry;
 
   push(bytes) {
@@ -172,18 +190,14 @@ export class Parser {
     const lines = text.slice(0, cut).split(/\r\n|\n|\r/);
     this.#rest = lines.pop() + text.slice(cut);
     for (const line of lines) {
-      if (line === '') {
-        if (this.#data.length) events.push({ name: this.#name || 'message', data: this.#data.join('\n'), id: this.#id });
-        this.#name = '';
-        this.#data = [];
-        this.#id = undefined; // Ours mark events that have a position, so it is not carried over.
-        continue;
-      }
       const [, field, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line);
-      if (field === 'event') this.#name = value;
-      else if (field === 'data') this.#data.push(value);
-      else if (field === 'id' && /^\d+$/.test(value)) this.#id = Number(value);
-      else if (field === 'retry' && /^\d+$/.test(value)) this.retry = Number(value);
+      if (!line) {
+        const { event: name = 'message', data, id } = this.#event;
+        if (data.length) events.push({ name, data: data.join('\n'), id });
+        this.#event = { data: [] };
+      } else if (field === 'data') this.#event.data.push(value);
+      else if (field === 'retry') this.retry = Number(value);
+      else this.#event[field] = value || undefined;
     }
     return events;
   }

@@ -11,6 +11,7 @@ import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { startUpstream } from './upstream.js';
 
 const BINARY = process.env.CONTINUO_BIN ?? fileURLToPath(new URL('../../target/debug/continuo', import.meta.url));
 const BROWSER = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
@@ -26,19 +27,33 @@ const BROWSER_FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
-  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+  '--host-resolver-rules=MAP continuo.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
 ];
 
-const server = await startServer();
+const demo = await serve(['demo-upstream', '--bind', '127.0.0.1:0']);
+const upstream = await startUpstream(demo.address);
+const server = await startServer('127.0.0.1:0');
 const browser = await chromium.launch({ executablePath: BROWSER, args: BROWSER_FLAGS });
 const login = await signIn();
 
 after(async () => {
   await browser.close();
   await server.close();
+  upstream.close();
+  demo.child.kill();
 });
 
 export const { origin, crash } = server;
+
+/** What the model answers to a question from now on; see `upstream.js`. */
+export const { teach } = upstream;
+
+/** Another server, which others on the network reach too: by a name that is not this machine's own, without TLS. */
+export async function startOnNetwork() {
+  const { origin: address, link, close } = await startServer('0.0.0.0:0');
+  const named = (url) => url.replace(/\/\/[^/:]+/, '//continuo.test');
+  return { origin: named(address), link: named(link), close };
+}
 
 /** A new login link, as an operator makes it beside the running server. */
 export async function newLink() {
@@ -63,7 +78,7 @@ export function visit(name, body, { signedIn = true, ...options } = {}) {
     context.setDefaultTimeout(PATIENCE);
     const faults = [];
     const proxies = [];
-    const isOurs = (url) => [origin, ...proxies.map((proxy) => proxy.origin)].includes(new URL(url).origin);
+    const isOurs = (url) => /^(data|blob):/.test(url) || [origin, options.baseURL, ...proxies.map((proxy) => proxy.origin)].includes(new URL(url).origin);
     context.on('request', (request) => {
       if (!isOurs(request.url())) faults.push(`a request left the server: ${request.url()}`);
     });
@@ -120,18 +135,43 @@ class Visitor {
     const { messages, head_id: head } = await this.read(`/api/conversations/${tab.conversation}`);
     return messages.find((message) => message.id === head);
   }
+
+  /** The latest answer in a tab is the stored one, and looks as it does to somebody who opens it now. */
+  async agrees(tab) {
+    const stored = await this.stored(tab);
+    assert.equal(await tab.source(), stored.content);
+    const page = await this.context.newPage();
+    await page.goto(tab.page.url());
+    const other = new Tab(page);
+    await other.answer.waitFor();
+    await page.waitForFunction(() => document.querySelector('.message.assistant:last-child .prose')?.textContent || true);
+    assert.equal(await tab.rendered(), await other.rendered());
+    await page.close();
+    return stored;
+  }
 }
 
 class Tab {
   constructor(page) {
     this.page = page;
-    this.answer = page.locator('#messages > .assistant').last();
-    this.text = this.answer.locator('> .text');
+    this.answer = page.locator('.message.assistant').last();
+    this.prose = this.answer.locator('.prose');
     this.note = this.answer.locator('.note');
     this.button = page.locator('#send');
     this.prompt = page.locator('#prompt');
     this.notice = page.locator('#notice');
     this.rows = page.locator('#conversations a');
+    this.transcript = page.locator('#transcript');
+  }
+
+  /** The latest answer as the model wrote it. */
+  source() {
+    return this.answer.evaluate((answer) => answer.view.message.content);
+  }
+
+  /** The elements of the latest answer and their text. */
+  rendered() {
+    return this.prose.evaluate((prose) => `${[...prose.querySelectorAll('*')].map((element) => element.localName).join(' ')}\n${prose.textContent}`);
   }
 
   get conversation() {
@@ -150,7 +190,7 @@ class Tab {
   async streamed(characters) {
     await this.page.waitForFunction((n) => {
       const answer = [...document.querySelectorAll('.message.assistant')].at(-1);
-      return answer?.dataset.status === 'streaming' && answer.querySelector(':scope > .text').textContent.length >= n;
+      return answer?.dataset.status === 'streaming' && answer.view.message.content.length >= n;
     }, characters);
   }
 
@@ -168,7 +208,7 @@ class Tab {
     await this.page.evaluate(() => {
       window.seen = [];
       const look = () => {
-        const text = [...document.querySelectorAll('.message.assistant > .text')].at(-1)?.textContent;
+        const text = [...document.querySelectorAll('.message.assistant')].at(-1)?.view.message.content;
         if (text !== undefined && text !== window.seen.at(-1)) window.seen.push(text);
       };
       new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true });
@@ -205,9 +245,10 @@ function run(parameters) {
   return spawn(BINARY, parameters, { env: { PATH, HOME, RUST_LOG: 'warn' }, stdio: ['ignore', 'pipe', 'inherit'] });
 }
 
-async function startServer() {
+async function startServer(bind) {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'continuo-browser-'));
-  let { child, address, link, ended } = await serve('127.0.0.1:0', directory);
+  const start = (where) => serve(['--bind', where, '--data-dir', directory, '--upstream-url', upstream.url]);
+  let { child, address, link, ended } = await start(bind);
   process.on('exit', () => {
     child.kill('SIGKILL');
     rmSync(directory, { recursive: true, force: true });
@@ -224,24 +265,25 @@ async function startServer() {
     /** Ends the process without warning and starts another in its place. */
     async crash() {
       await end('SIGKILL');
-      ({ child, ended } = await serve(new URL(address).host, directory));
+      ({ child, ended } = await start(new URL(address).host));
     },
   };
 }
 
-async function serve(bind, directory) {
-  const child = run(['--bind', bind, '--data-dir', directory]);
+/** Until the process says where it listens; a server also prints a login link. */
+async function serve(parameters) {
+  const child = run(parameters);
+  process.on('exit', () => child.kill('SIGKILL'));
   const ended = new Promise((resolve) => child.on('exit', resolve));
-  const lines = createInterface(child.stdout);
   let address;
-  for await (const line of lines) {
-    address ??= /listening on (http:\/\/\S+)/.exec(line)?.[1];
+  for await (const line of createInterface(child.stdout)) {
+    address ??= /(http:\/\/[\d.]+:\d+)/.exec(line)?.[1];
     const link = /http\S+#login=\S+/.exec(line)?.[0];
-    if (!address || !link) continue;
+    if (!address || !(link || parameters[0] === 'demo-upstream')) continue;
     child.stdout.resume();
-    return { child, address: new URL(address).origin, link, ended };
+    return { child, address, link, ended };
   }
-  throw new Error(`${BINARY} ended before it listened`);
+  throw new Error(`${BINARY} ${parameters.join(' ')} ended before it listened`);
 }
 
 /** Passes bytes on until told to cut. */

@@ -10,7 +10,7 @@ visit('conversations are listed, found and opened', async (visitor) => {
   await tab.ask('demo:cut zebra');
   await tab.ended('truncated');
   await tab.rows.nth(1).waitFor();
-  assert.ok((await tab.rows.first().innerText()).includes('zebra'), 'the newest comes first');
+  assert.equal(await tab.rows.first().getAttribute('href'), `#c=${tab.conversation}`, 'the newest comes first');
 
   await tab.page.getByRole('searchbox').fill('zebra');
   await tab.page.waitForFunction(() => document.querySelectorAll('#conversations a').length === 1);
@@ -39,20 +39,30 @@ visit('a draft belongs to its conversation and survives a reload', async (visito
   await tab.page.waitForFunction(() => document.querySelector('#prompt').value === 'half a thought');
 });
 
-visit('a conversation is renamed and deleted', async (visitor) => {
+visit('a conversation is renamed, pinned and deleted from its row', async (visitor) => {
   const tab = await visitor.open();
   await tab.ask('help');
   await tab.ended();
   const id = tab.conversation;
-  await tab.page.locator('#edit-title').click();
-  await tab.page.locator('#rename input').fill('Of rivers');
+  const row = tab.page.locator(`#conversations li[data-id="${id}"]`);
+  const choose = async (name) => {
+    await row.hover();
+    await row.getByRole('button').click();
+    await tab.page.locator('#menu').getByText(name, { exact: true }).click();
+  };
+  await choose('Rename');
+  await row.locator('input').fill('Of rivers');
   await tab.page.keyboard.press('Enter');
-  await tab.page.locator('#conversations').getByText('Of rivers').waitFor();
+  await row.getByText('Of rivers').waitFor();
+  await tab.page.locator('#title').getByText('Of rivers').waitFor();
   assert.equal((await visitor.read(`/api/conversations/${id}`)).title, 'Of rivers');
 
-  await tab.page.locator('#delete').click();
-  await tab.page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
-  await tab.page.locator(`[data-id="${id}"]`).waitFor({ state: 'detached' });
+  await choose('Pin');
+  await tab.page.locator('#conversations > li').filter({ hasText: 'Pinned' }).getByText('Of rivers').waitFor();
+  assert.equal((await visitor.read(`/api/conversations/${id}`)).pinned, true);
+
+  await choose('Delete');
+  await row.waitFor({ state: 'detached' });
   assert.equal((await visitor.context.request.get(`${new URL(tab.page.url()).origin}/api/conversations/${id}`)).status(), 404);
   assert.equal(await tab.page.locator('.message').count(), 0);
 });

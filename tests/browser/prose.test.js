@@ -9,6 +9,7 @@ const labels = { copy: 'Copy', copied: 'Copied', copyFailed: 'Could not copy', c
 
 /** A tab in which `mount()` makes an answer of its own, before everything else, and `shown()` tells its elements. */
 async function stage(visitor) {
+  await visitor.context.route('**/app.js', (route) => route.fulfill({ contentType: 'text/javascript', body: '' }));
   const { page } = await visitor.open();
   await page.evaluate(async (words) => {
     const { src } = document.querySelector('script[type="module"]');

@@ -23,8 +23,8 @@ visit('a second tab shows the same answer', async (visitor) => {
   await second.streamed(100);
   await Promise.all([first.ended(), second.ended()]);
   const { content } = await visitor.stored(first);
-  assert.equal(await first.text.textContent(), content);
-  assert.equal(await second.text.textContent(), content);
+  assert.equal(await first.source(), content);
+  assert.equal(await second.source(), content);
 });
 
 visit('an answer resumes exactly after its connection was cut', async (visitor) => {
@@ -51,7 +51,7 @@ visit('a lost server is announced, and forgotten when it is back', async (visito
   proxy.reopen();
   await tab.page.getByText('Reconnecting…').waitFor({ state: 'hidden' });
   await tab.ended();
-  assert.equal(await tab.text.textContent(), (await visitor.stored(tab)).content);
+  assert.equal(await tab.source(), (await visitor.stored(tab)).content);
 });
 
 visit('an answer whose server died is marked, and the next one comes', async (visitor) => {
@@ -61,14 +61,14 @@ visit('an answer whose server died is marked, and the next one comes', async (vi
   await crash();
   await tab.ended('interrupted');
   const { content, problem } = await visitor.stored(tab);
-  assert.equal(await tab.text.textContent(), content);
+  assert.equal(await tab.source(), content);
   assert.ok(content.length > 100, `what was written is kept, ${content.length} characters`);
   assert.ok((await tab.note.innerText()).includes(problem.detail));
   await tab.page.getByRole('button', { name: 'Continue' }).click();
   await tab.page.locator('.message.assistant[data-status=completed]').waitFor();
   const whole = (await visitor.stored(tab)).content;
   assert.ok(whole.startsWith(content) && whole.length > content.length);
-  assert.equal(await tab.text.textContent(), whole);
+  assert.equal(await tab.source(), whole);
   await tab.ask('help');
   await tab.ended();
 });
@@ -98,7 +98,7 @@ visit('a position that is gone is made good by a snapshot', async (visitor) => {
   }, { times: 1 });
   await tab.page.reload();
   await tab.ended();
-  assert.equal(await tab.text.textContent(), (await visitor.stored(tab)).content);
+  assert.equal(await tab.source(), (await visitor.stored(tab)).content);
 });
 
 visit('a stream that cannot be served now is asked for again', async (visitor) => {
@@ -112,7 +112,7 @@ visit('a stream that cannot be served now is asked for again', async (visitor) =
   await tab.page.getByText('No room: too many readers; wait a little.').waitFor();
   await tab.ended();
   assert.equal(await tab.page.locator('#connection').textContent(), '');
-  assert.equal(await tab.text.textContent(), (await visitor.stored(tab)).content);
+  assert.equal(await tab.source(), (await visitor.stored(tab)).content);
 });
 
 visit('events are read whatever way their bytes are cut', async (visitor) => {
@@ -134,7 +134,7 @@ visit('events are read whatever way their bytes are cut', async (visitor) => {
     return { whole: JSON.parse(whole), wrong };
   });
   assert.deepEqual(differing, {
-    whole: [{ name: 'delta', data: '{"text":"漢😀"}', id: 7 }, { name: 'ping', data: '{}' }, { name: 'message', data: 'a\nb', id: 8 }],
+    whole: [{ name: 'delta', data: '{"text":"漢😀"}', id: '7' }, { name: 'ping', data: '{}' }, { name: 'message', data: 'a\nb', id: '8' }],
     wrong: [],
   });
 });

@@ -1,0 +1,120 @@
+// What opens over the page: menus, the toast, preferences, the keys, and the settings of a conversation.
+
+import { request } from './api.js';
+import { element, icon, kept, make } from './dom.js';
+import { otherLanguage, words } from './words.js';
+
+const menu = element('menu');
+let opener;
+
+/** A menu below or above its button. Entries are `[label, icon, act]`; an act that is a path is a download. */
+export function openMenu(button, entries) {
+  opener = button;
+  menu.replaceChildren(...entries.map(([label, name, act]) => {
+    const entry = typeof act === 'string' ? make('a', { href: act, download: '' }) : make('button');
+    entry.onclick = () => {
+      close();
+      if (typeof act !== 'string') act();
+    };
+    entry.append(icon(name), label);
+    return entry;
+  }));
+  menu.showPopover();
+  const place = button.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = menu;
+  const top = place.bottom + height + 8 < innerHeight ? place.bottom + 4 : place.top - height - 4;
+  menu.style.top = `${Math.max(4, top)}px`;
+  menu.style.left = `${Math.max(4, Math.min(place.left, innerWidth - width - 8))}px`;
+  menu.firstChild.focus();
+}
+
+function close() {
+  menu.hidePopover();
+  opener.focus({ preventScroll: true });
+}
+
+menu.addEventListener('keydown', (event) => {
+  const { activeElement: at } = document;
+  if (event.key === 'Escape') close();
+  else if (event.key === 'ArrowDown') (at.nextSibling ?? menu.firstChild).focus();
+  else if (event.key === 'ArrowUp') (at.previousSibling ?? menu.lastChild).focus();
+  else return;
+  event.preventDefault();
+});
+
+let fading;
+
+/** Says what was done and, for a while, how to undo it. */
+export function toast(text, label, act) {
+  const box = element('toast');
+  const hide = () => (box.hidden = true);
+  box.replaceChildren(text, make('button', { className: 'quiet', textContent: label, onclick: () => (hide(), act()) }));
+  box.hidden = false;
+  clearTimeout(fading);
+  fading = setTimeout(hide, 12_000);
+}
+
+/** `importFile()` and `signOut()` are what the menu of the account needs. */
+export function start({ importFile, signOut }) {
+  const button = element('preferences');
+  const theme = (name, label) => [label, kept.get('theme') === name ? 'done' : 'none', () => {
+    kept.set('theme', name);
+    document.documentElement.dataset.theme = name ?? '';
+  }];
+  button.addEventListener('click', () => openMenu(button, [
+    theme(undefined, words.systemTheme),
+    theme('light', words.light),
+    theme('dark', words.dark),
+    [words.language, 'globe', () => {
+      kept.set('language', otherLanguage);
+      location.reload(); // Nothing is lost by that.
+    }],
+    [words.keys, 'keys', showKeys],
+    [words.import, 'up', importFile],
+    [words.signOut, 'out', signOut],
+  ]));
+  for (const dialog of document.querySelectorAll('dialog')) {
+    dialog.addEventListener('click', ({ target }) => (target === dialog || target.matches('[data-close]')) && dialog.close());
+  }
+}
+
+export function showKeys() {
+  const control = /Mac|iP/.test(navigator.platform) ? '⌘' : 'Ctrl+';
+  const keys = {
+    send: 'Enter', keysBreak: 'Shift+Enter', keysStop: 'Esc', search: `${control}K`, newConversation: `${control}Shift+O`, keysJump: 'Alt+↑ ↓', keysKeys: `${control}/`,
+  };
+  const rows = Object.entries(keys).map(([name, key]) => make('div', {}, make('dt', { textContent: words[name] }), make('dd', {}, make('kbd', { textContent: key }))));
+  const dialog = element('keys');
+  dialog.querySelector('dl').replaceChildren(...rows);
+  if (!dialog.open) dialog.showModal();
+}
+
+/** Shows the settings of a conversation; `save(change)` takes what becomes of them and may throw a problem, which is told. */
+export async function editSettings({ model, system, sampling }, save) {
+  const dialog = element('settings');
+  const form = dialog.firstElementChild;
+  const problem = form.querySelector('.problem');
+  const values = { model, system, ...sampling };
+  const fields = [...form.elements].filter(({ name }) => name);
+  for (const field of fields) field.value = values[field.name] ?? '';
+  problem.hidden = true;
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const [name, prompt, ...numbers] = fields.map(({ value }) => value.trim());
+    const set = numbers.map((value, index) => [fields[index + 2].name, value ? Number(value) : undefined]);
+    try {
+      await save({ model: name || null, system: prompt || null, sampling: { ...sampling, ...Object.fromEntries(set) } });
+      dialog.close();
+    } catch (refusal) {
+      problem.textContent = refusal.text;
+      problem.hidden = false;
+    }
+  };
+  dialog.showModal();
+  const { items, default: chosen } = await models();
+  element('models').replaceChildren(...items.map(({ id }) => make('option', { value: id })));
+  fields[0].placeholder = [words.defaultModel, chosen].filter(Boolean).join(': ');
+}
+
+/** What the model server offers; `default` is the server's own choice. */
+export const models = () => request('GET', '/api/models').catch(() => ({ items: [], default: null }));

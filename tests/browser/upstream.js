@@ -1,0 +1,60 @@
+// A model server that says what a test has taught it, piece by piece; everything else is answered by the demo model.
+
+import http from 'node:http';
+
+/** `demo`: the demo model's address, `http://127.0.0.1:PORT`. */
+export async function startUpstream(demo) {
+  const lessons = new Map();
+  const server = http.createServer(async (request, response) => {
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const body = Buffer.concat(chunks).toString();
+    const lesson = request.method === 'POST' && lessons.get(lastQuestion(body));
+    if (lesson) return recite(lesson, response);
+    const { host: _, ...headers } = request.headers;
+    const forward = http.request(demo + request.url, { method: request.method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+      answer.on('error', () => response.destroy());
+    });
+    forward.on('error', () => response.destroy());
+    response.on('close', () => forward.destroy());
+    forward.end(body);
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${server.address().port}/v1`,
+    /**
+     * What is answered to this question: pieces of text, `pause` milliseconds between them. Before the piece `until.at` it waits for
+     * the promise `until.open`.
+     */
+    teach(question, pieces, { pause = 0, until } = {}) {
+      lessons.set(question, { pieces, pause, until });
+    },
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+function lastQuestion(body) {
+  try {
+    return JSON.parse(body).messages.findLast(({ role }) => role === 'user').content;
+  } catch {
+    return undefined;
+  }
+}
+
+async function recite({ pieces, pause, until }, response) {
+  response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+  const say = (choice) => response.write(`data: ${JSON.stringify({ choices: [{ index: 0, finish_reason: null, ...choice }] })}\n\n`);
+  for (const [index, content] of pieces.entries()) {
+    if (until?.at === index) await until.open;
+    if (pause) await new Promise((resolve) => setTimeout(resolve, pause));
+    if (response.destroyed) return;
+    say({ delta: { content } });
+  }
+  say({ delta: {}, finish_reason: 'stop' });
+  response.end('data: [DONE]\n\n');
+}
