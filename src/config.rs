@@ -104,6 +104,7 @@ pub struct Limits {
     #[serde(rename = "body_seconds", deserialize_with = "seconds")]
     pub body: Duration,
     pub message_bytes: usize,
+    pub import_messages: usize,
     pub context_bytes: usize,
     pub answer_bytes: usize,
     pub event_bytes: usize,

@@ -392,6 +392,7 @@ fn route_options(config: &Config) -> RouteOptions {
         body_bytes: config.limits.body_bytes,
         body: config.limits.body,
         message_bytes: config.limits.message_bytes,
+        import_messages: config.limits.import_messages,
         poll: config.emitter.poll,
     }
 }

@@ -14,6 +14,34 @@ pub fn without_nul(text: String) -> String {
     }
 }
 
+/// JSON in which every escape of a lone surrogate half is one of U+FFFD: as `serde_json` takes it.
+pub fn without_lone_halves(json: &str) -> String {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut mended = String::with_capacity(json.len());
+    let mut rest = 0;
+    while let Some(found) = json[rest..].find('\\') {
+        let at = rest + found;
+        mended.push_str(&json[rest..at]);
+        let length = match unit(at) {
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
+            Some(0xD800..=0xDFFF) => {
+                mended.push_str("\\ufffd");
+                rest = at + 6;
+                continue;
+            }
+            // The escaped character may be another backslash, which begins nothing.
+            _ => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+        mended.push_str(&json[at..at + length]);
+        rest = at + length;
+    }
+    mended.push_str(&json[rest..]);
+    mended
+}
+
 /// An error with what caused it, in one line, for a log: JSON logs keep no causes of their own.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -4,7 +4,10 @@ use super::{Chat, ChatError};
 use crate::{
     feed::FeedEvent,
     model::{Conversation, ConversationId, UserId},
-    store::{Changed, ConversationChange, Effect, NewConversation, Once, Receipt, StoreError},
+    store::{
+        Changed, ConversationChange, Effect, NewConversation, Once, Receipt, StoreError,
+        WholeConversation,
+    },
     text::with_causes,
 };
 use std::sync::Arc;
@@ -21,6 +24,25 @@ impl Chat {
         self.to_its_end(async move {
             let once = once.as_ref().map(|(once, receipt)| (once, receipt));
             let made = chat.store.create_conversation(owner, &new, once).await?;
+            if let Effect::Done(conversation) = &made {
+                chat.tell(owner, conversation.id);
+            }
+            Ok(made)
+        })
+        .await
+    }
+
+    /// All of it or nothing. The receipt is kept when `once` is given.
+    pub async fn import_conversation(
+        self: &Arc<Self>,
+        owner: UserId,
+        whole: WholeConversation,
+        once: Option<(Once, Receipt)>,
+    ) -> Result<Effect<Conversation>, StoreError> {
+        let chat = self.clone();
+        self.to_its_end(async move {
+            let once = once.as_ref().map(|(once, receipt)| (once, receipt));
+            let made = chat.store.import_conversation(owner, &whole, once).await?;
             if let Effect::Done(conversation) = &made {
                 chat.tell(owner, conversation.id);
             }

@@ -79,7 +79,7 @@ async fn read(
             413,
             "body-too-large",
             "The body is too large",
-            format!("a request body may have {limit} bytes"),
+            format!("a request body may have {limit} bytes (limits.body_bytes)"),
         )
     };
     let announced = request

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 /// The longest title and model name, in characters.
-const NAME_CHARACTERS: usize = 500;
+pub(super) const NAME_CHARACTERS: usize = 500;
 /// The longest search, in characters.
 const SEARCH_CHARACTERS: usize = 1000;
 
@@ -146,10 +146,10 @@ pub(super) struct Change {
 
 /// A conversation without its messages, and the generation that a reader would follow.
 #[derive(Serialize)]
-struct Shown {
+pub(super) struct Shown {
     #[serde(flatten)]
-    conversation: Conversation,
-    generation: Option<RunningAt>,
+    pub conversation: Conversation,
+    pub generation: Option<RunningAt>,
 }
 
 pub(super) async fn change(
@@ -282,6 +282,6 @@ fn receipt(new: &NewConversation) -> Receipt {
 }
 
 /// An empty name is none.
-fn named(name: Option<String>) -> Option<String> {
+pub(super) fn named(name: Option<String>) -> Option<String> {
     name.filter(|name| !name.trim().is_empty())
 }

@@ -3,10 +3,12 @@
 mod attach;
 mod body;
 mod conversations;
+mod export;
 mod feed;
 mod generations;
 mod health;
 mod history;
+mod import;
 mod messages;
 mod models;
 mod operator;
@@ -35,6 +37,8 @@ pub struct RouteOptions {
     pub body: Duration,
     /// Of one message, in bytes of text.
     pub message_bytes: usize,
+    /// Of an imported conversation, in messages.
+    pub import_messages: usize,
     /// The longest that a long poll may wait.
     pub poll: Duration,
 }
@@ -65,12 +69,18 @@ pub fn routes(app: &mut ServiceConfig) {
             .route(get().to(conversations::list))
             .route(post().to(conversations::create)),
     )
+    // Before the ids, of which it is none.
+    .service(only("/api/conversations/import", post().to(import::import)))
     .service(
         web::resource("/api/conversations/{id}")
             .route(get().to(history::read))
             .route(patch().to(conversations::change))
             .route(delete().to(conversations::delete)),
     )
+    .service(only(
+        "/api/conversations/{id}/export",
+        get().to(export::export),
+    ))
     .service(only(
         "/api/conversations/{id}/restore",
         post().to(conversations::restore),

@@ -2,11 +2,12 @@
 
 use super::{
     BranchFound, BranchQuery, Changed, ConversationChange, Conversations, Deleted, Effect,
-    ListQuery, Listed, NewConversation, Once, Receipt, StoreError, branch, deletion,
+    ListQuery, Listed, NewConversation, Once, Receipt, StoreError, WholeConversation, branch,
+    deletion, import,
     receipts::claim,
     rows::{ConversationRow, ListedRow, MessageRow, conversation_columns, message_columns},
     search,
-    sql::{Sql, Time, json, on},
+    sql::{Sql, Time, Tx, json, on},
 };
 use crate::model::{Conversation, ConversationId, Message, UserId, now};
 use async_trait::async_trait;
@@ -29,29 +30,23 @@ impl Conversations for Sql {
         new: &NewConversation,
         once: Option<(&Once, &Receipt)>,
     ) -> Result<Effect<Conversation>, StoreError> {
-        const SQL: &str = concat!(
-            "INSERT INTO conversations (id, owner_id, title, folded, model, system, sampling, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING ",
-            conversation_columns!()
-        );
-        let sampling = json(&new.sampling)?;
         let mut tx = self.begin().await?;
         if let Some(before) = claim(&mut tx, owner, once).await? {
             tx.rollback().await?;
             return Ok(before);
         }
-        let row = on!(tx.on(), c => sqlx::query_as::<_, ConversationRow>(SQL)
-            .bind(new.id.0)
-            .bind(owner.0)
-            .bind(&new.title)
-            .bind(search::folded(&new.title))
-            .bind(new.model.as_deref())
-            .bind(new.system.as_deref())
-            .bind(&sampling)
-            .bind(Time(new.created_at))
-            .fetch_one(c))?;
+        let row = insert(&mut tx, owner, new).await?;
         tx.commit().await?;
         Ok(Effect::Done(row.into()))
+    }
+
+    async fn import_conversation(
+        &self,
+        owner: UserId,
+        whole: &WholeConversation,
+        once: Option<(&Once, &Receipt)>,
+    ) -> Result<Effect<Conversation>, StoreError> {
+        import::store(self, owner, whole, once).await
     }
 
     async fn list_conversations(
@@ -205,6 +200,30 @@ impl Conversations for Sql {
     async fn purge_conversations(&self, hidden_for: Duration) -> Result<u64, StoreError> {
         deletion::purge(self, hidden_for).await
     }
+}
+
+/// Stores it without messages.
+pub(super) async fn insert(
+    tx: &mut Tx,
+    owner: UserId,
+    new: &NewConversation,
+) -> Result<ConversationRow, StoreError> {
+    const SQL: &str = concat!(
+        "INSERT INTO conversations (id, owner_id, title, folded, model, system, sampling, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING ",
+        conversation_columns!()
+    );
+    let sampling = json(&new.sampling)?;
+    on!(tx.on(), c => sqlx::query_as::<_, ConversationRow>(SQL)
+        .bind(new.id.0)
+        .bind(owner.0)
+        .bind(&new.title)
+        .bind(search::folded(&new.title))
+        .bind(new.model.as_deref())
+        .bind(new.system.as_deref())
+        .bind(&sampling)
+        .bind(Time(new.created_at))
+        .fetch_one(c))
 }
 
 impl ConversationChange {

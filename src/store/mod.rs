@@ -26,6 +26,7 @@ mod carry_on;
 mod conversations;
 mod deletion;
 mod end;
+mod import;
 mod open;
 mod receipts;
 mod recordings;
@@ -208,6 +209,27 @@ impl NewConversation {
     }
 }
 
+/// A whole conversation about to be stored. Times are to the millisecond.
+#[derive(Debug, Clone)]
+pub struct WholeConversation {
+    pub new: NewConversation,
+    pub updated_at: OffsetDateTime,
+    pub head_id: Option<MessageId>,
+    /// In order of creation, parents before their children. None is streaming, and no generation wrote them.
+    pub messages: Vec<Message>,
+}
+
+impl WholeConversation {
+    /// As it reads once it is stored.
+    pub fn created(&self) -> Conversation {
+        Conversation {
+            updated_at: self.updated_at,
+            head_id: self.head_id,
+            ..self.new.created()
+        }
+    }
+}
+
 /// Fields to change; the inner `None` clears.
 #[derive(Debug, Clone, Default)]
 pub struct ConversationChange {
@@ -287,6 +309,13 @@ pub trait Conversations {
         &self,
         owner: UserId,
         new: &NewConversation,
+        once: Option<(&Once, &Receipt)>,
+    ) -> Result<Effect<Conversation>, StoreError>;
+    /// All of it or nothing. The receipt is kept when `once` is given.
+    async fn import_conversation(
+        &self,
+        owner: UserId,
+        whole: &WholeConversation,
         once: Option<(&Once, &Receipt)>,
     ) -> Result<Effect<Conversation>, StoreError>;
     /// At most `query.limit` rows, newest change first. The next page begins after the last row.

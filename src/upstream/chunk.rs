@@ -2,12 +2,8 @@
 //!
 //! Providers agree on where things are, not on their types: what is not understood is left out, and the rest of the chunk counts.
 
-use super::{
-    Delta, Failure, UpstreamError, failure, push,
-    tool_calls::{ToolCalls, without_lone_halves},
-    usage,
-};
-use crate::text::{Joiner, Wtf8};
+use super::{Delta, Failure, UpstreamError, failure, push, tool_calls::ToolCalls, usage};
+use crate::text::{Joiner, Wtf8, without_lone_halves};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 

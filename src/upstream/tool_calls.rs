@@ -1,6 +1,9 @@
 //! Fragments of tool calls: which call each belongs to, and its fields as any store takes them.
 
-use crate::{model::ToolCallFragment, text::without_nul};
+use crate::{
+    model::ToolCallFragment,
+    text::{without_lone_halves, without_nul},
+};
 use serde_json::{Map, Value};
 
 /// An index is a number that the upstream chose; a transcript keeps no more calls than this.
@@ -82,34 +85,6 @@ fn parse(json: &str) -> Option<Vec<Value>> {
     serde_json::from_str(json)
         .or_else(|_| serde_json::from_str(&without_lone_halves(json)))
         .ok()
-}
-
-/// JSON in which every escape of a lone surrogate half is one of U+FFFD.
-pub(super) fn without_lone_halves(json: &str) -> String {
-    let unit = |at: usize| {
-        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
-        u16::from_str_radix(digits, 16).ok()
-    };
-    let mut mended = String::with_capacity(json.len());
-    let mut rest = 0;
-    while let Some(found) = json[rest..].find('\\') {
-        let at = rest + found;
-        mended.push_str(&json[rest..at]);
-        let length = match unit(at) {
-            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
-            Some(0xD800..=0xDFFF) => {
-                mended.push_str("\\ufffd");
-                rest = at + 6;
-                continue;
-            }
-            // The escaped character may be another backslash, which begins nothing.
-            _ => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
-        };
-        mended.push_str(&json[at..at + length]);
-        rest = at + length;
-    }
-    mended.push_str(&json[rest..]);
-    mended
 }
 
 fn clean(value: Value) -> Value {

@@ -20,6 +20,11 @@ fn requests_about(account: &Account, turn: &Turn) -> Vec<(&'static str, RequestB
         ("branch", account.get(&format!("{conversation}?limit=9"))),
         ("change", change.json(&json!({"title": "mine now"}))),
         ("delete", account.request(Method::DELETE, &conversation)),
+        ("export", account.get(&format!("{conversation}/export"))),
+        (
+            "export to read",
+            account.get(&format!("{conversation}/export?format=markdown")),
+        ),
         ("restore", account.post(&format!("{conversation}/restore"))),
         (
             "ask",

@@ -58,6 +58,7 @@ async fn a_deleted_conversation_is_nowhere_until_it_is_restored_and_then_as_it_w
     for request in [
         app.owner.get(&path(&made)),
         app.owner.get(&format!("{}?limit=9", path(&made))),
+        app.owner.get(&format!("{}/export", path(&made))),
         app.owner.get(&generation),
         app.owner
             .get(&turn.events())

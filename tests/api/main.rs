@@ -15,6 +15,7 @@ mod deleting;
 mod door;
 mod drain;
 mod emitters;
+mod exchange;
 mod feed;
 mod idempotency;
 mod leases;

@@ -12,6 +12,7 @@ mod conversations;
 #[path = "../support/database.rs"]
 mod database;
 mod deleting;
+mod importing;
 mod leases;
 mod opening;
 mod recording;
@@ -81,6 +82,11 @@ on_both_engines! {
         several_nodes_purge_each_conversation_once,
         a_prompt_or_a_deletion_comes_first,
         an_end_that_comes_late_neither_fails_nor_brings_anything_back,
+    ],
+    importing: [
+        a_whole_conversation_reads_back_as_it_was_given,
+        an_import_that_fails_or_is_dropped_leaves_nothing,
+        an_import_happens_once_for_a_key,
     ],
     searching: [
         every_word_is_found_somewhere_in_any_script_and_case,

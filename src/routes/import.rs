@@ -1,0 +1,336 @@
+//! A conversation from a file that an export made: checked whole, each fault with its place, before anything is stored.
+
+use super::{
+    RouteOptions,
+    body::{Json, check_length, made, sampling},
+    conversations::{NAME_CHARACTERS, Shown, etag, named},
+    export::{FORMAT, FORMAT_VERSION},
+};
+use crate::{
+    auth::CurrentUser,
+    chat::Chat,
+    model::{ConversationId, Message, MessageId, Outcome, Progress, Role, Sampling, now},
+    problem::ApiError,
+    store::{Effect, NewConversation, Receipt, WholeConversation},
+    text::{Wtf8, one_line, without_lone_halves, without_nul},
+};
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+    web::{self, Data},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, value::RawValue};
+use std::collections::HashMap;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// Every field as it came, so that what is wrong with one is told with its place.
+#[derive(Deserialize)]
+pub(super) struct Import {
+    format: Option<Box<RawValue>>,
+    format_version: Option<Box<RawValue>>,
+    title: Option<Box<RawValue>>,
+    model: Option<Box<RawValue>>,
+    system: Option<Box<RawValue>>,
+    sampling: Option<Box<RawValue>>,
+    head_id: Option<Box<RawValue>>,
+    created_at: Option<Box<RawValue>>,
+    updated_at: Option<Box<RawValue>>,
+    messages: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct ImportedMessage {
+    id: Option<Box<RawValue>>,
+    parent_id: Option<Box<RawValue>>,
+    role: Option<Box<RawValue>>,
+    content: Option<Box<RawValue>>,
+    reasoning: Option<Box<RawValue>>,
+    tool_calls: Option<Box<RawValue>>,
+    model: Option<Box<RawValue>>,
+    status: Option<Box<RawValue>>,
+    finish_reason: Option<Box<RawValue>>,
+    usage: Option<Box<RawValue>>,
+    timings: Option<Box<RawValue>>,
+    created_at: Option<Box<RawValue>>,
+}
+
+pub(super) async fn import(
+    current: CurrentUser,
+    chat: Data<Chat>,
+    options: Data<RouteOptions>,
+    body: Json<Import>,
+) -> Result<HttpResponse, ApiError> {
+    let once = body.once();
+    let import = body.value;
+    // Large files take milliseconds, in which nobody's events should wait.
+    let checked = web::block(move || import.check(&options)).await;
+    let whole = checked.map_err(|_| {
+        ApiError::new(
+            500,
+            "internal",
+            "The server failed",
+            "the file was not checked",
+        )
+    })??;
+    let receipt = receipt(&whole);
+    let etag = etag(whole.created().version);
+    let once = once.map(|once| (once, receipt.clone()));
+    let stored = chat.import_conversation(current.user.id, whole, once);
+    let Receipt { location, body } = match stored.await? {
+        Effect::Done(_) => receipt,
+        Effect::Before(before) => before,
+        Effect::KeyReused => return Err(ApiError::key_reused()),
+    };
+    Ok(made(StatusCode::CREATED, &location)
+        .insert_header((header::ETAG, etag))
+        .json(body))
+}
+
+fn receipt(whole: &WholeConversation) -> Receipt {
+    let shown = Shown {
+        conversation: whole.created(),
+        generation: None,
+    };
+    Receipt {
+        location: format!("/api/conversations/{}", whole.new.id),
+        body: serde_json::to_value(shown).expect("a conversation is JSON"),
+    }
+}
+
+impl Import {
+    fn check(self, options: &RouteOptions) -> Result<WholeConversation, ApiError> {
+        self.check_format()?;
+        let title = text("title", self.title)?;
+        check_length("title", title.as_deref(), NAME_CHARACTERS)?;
+        let model = text("model", self.model)?;
+        check_length("model", model.as_deref(), NAME_CHARACTERS)?;
+        let new = NewConversation {
+            id: ConversationId::new(),
+            title: one_line(&title.unwrap_or_default()),
+            model: named(model),
+            system: named(text("system", self.system)?),
+            sampling: sampling_of(self.sampling)?,
+            created_at: time("created_at", self.created_at)?,
+        };
+        let updated_at = time("updated_at", self.updated_at)?;
+        let messages: Vec<Box<RawValue>> = needed("messages", self.messages)?;
+        if messages.len() > options.import_messages {
+            return Err(ApiError::new(
+                413,
+                "too-many-messages",
+                "The conversation is too long",
+                format!(
+                    "messages: {} of them, a conversation that is imported may have {} (limits.import_messages)",
+                    messages.len(),
+                    options.import_messages
+                ),
+            ));
+        }
+        let mut known = Known::default();
+        let messages = messages.into_iter().enumerate().map(|(n, message)| {
+            let place = format!("messages[{n}]");
+            let message: Option<ImportedMessage> = object(&place, Some(message))?;
+            let message = message.ok_or_else(|| missing(&place))?;
+            message.check(&format!("{place}."), &mut known, options)
+        });
+        let messages: Vec<Message> = messages.collect::<Result<_, _>>()?;
+        let head_id = match text("head_id", self.head_id)? {
+            // Without one nothing of it would be seen.
+            None => messages.last().map(|message| message.id),
+            Some(head) => Some(known.get(&head).ok_or_else(|| {
+                ApiError::invalid(format!(
+                    "head_id: {} is no message of the file",
+                    short(&head)
+                ))
+            })?),
+        };
+        Ok(WholeConversation {
+            new,
+            updated_at,
+            head_id,
+            messages,
+        })
+    }
+
+    fn check_format(&self) -> Result<(), ApiError> {
+        let format = text("format", self.format.clone())?;
+        if format.as_deref() != Some(FORMAT) {
+            return Err(ApiError::invalid(format!(
+                "format: only files with {FORMAT:?} here, as an export makes them, can be imported"
+            )));
+        }
+        let version: Value = needed("format_version", self.format_version.clone())?;
+        if version != FORMAT_VERSION {
+            return Err(ApiError::invalid(format!(
+                "format_version: this server reads version {FORMAT_VERSION}; a newer one may read the file"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The messages so far: what they are called in the file, and their new ids.
+#[derive(Default)]
+struct Known(HashMap<String, MessageId>);
+
+impl Known {
+    fn get(&self, id: &str) -> Option<MessageId> {
+        self.0.get(id).copied()
+    }
+}
+
+impl ImportedMessage {
+    fn check(
+        self,
+        at: &str,
+        known: &mut Known,
+        options: &RouteOptions,
+    ) -> Result<Message, ApiError> {
+        let place = |field: &str| format!("{at}{field}");
+        let parent = text(&place("parent_id"), self.parent_id)?;
+        let parent = parent.map(|parent| {
+            known.get(&parent).ok_or_else(|| {
+                ApiError::invalid(format!(
+                    "{at}parent_id: {} is no earlier message of the file",
+                    short(&parent)
+                ))
+            })
+        });
+        let role = word::<Role>(&place("role"), self.role)?;
+        let status = match needed_text(&place("status"), self.status)?.as_str() {
+            // Nobody writes it here.
+            "streaming" => Progress::Ended(Outcome::Interrupted),
+            status => Progress::Ended(parsed(&place("status"), status)?),
+        };
+        if role != Role::Assistant && status != Progress::Ended(Outcome::Completed) {
+            return Err(ApiError::invalid(format!(
+                "{at}status: only an answer can be anything but \"completed\""
+            )));
+        }
+        let content = needed_text(&place("content"), self.content)?;
+        if role != Role::Assistant && content.len() > options.message_bytes {
+            return Err(ApiError::new(
+                413,
+                "message-too-large",
+                "The message is too long",
+                format!(
+                    "{at}content: {} bytes of text, a message may have {} (limits.message_bytes)",
+                    content.len(),
+                    options.message_bytes
+                ),
+            ));
+        }
+        let tool_calls: Option<Vec<Map<String, Value>>> =
+            optional(&place("tool_calls"), self.tool_calls)?;
+        let message = Message {
+            id: MessageId::new(),
+            parent_id: parent.transpose()?,
+            role,
+            content,
+            reasoning: text(&place("reasoning"), self.reasoning)?,
+            tool_calls,
+            model: text(&place("model"), self.model)?,
+            status,
+            finish_reason: text(&place("finish_reason"), self.finish_reason)?,
+            usage: object(&place("usage"), self.usage)?,
+            timings: object(&place("timings"), self.timings)?,
+            problem: None,
+            generation_id: None,
+            created_at: time(&place("created_at"), self.created_at)?,
+        };
+        let id = needed_text(&place("id"), self.id)?;
+        if known.0.insert(id.clone(), message.id).is_some() {
+            return Err(ApiError::invalid(format!(
+                "{at}id: {} is the id of an earlier message",
+                short(&id)
+            )));
+        }
+        Ok(message)
+    }
+}
+
+/// A field that may be absent or null. Lone surrogate halves are mended in it, as everywhere.
+fn optional<T: DeserializeOwned>(
+    place: &str,
+    raw: Option<Box<RawValue>>,
+) -> Result<Option<T>, ApiError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let value = serde_json::from_str(raw.get())
+        .or_else(|_| serde_json::from_str(&without_lone_halves(raw.get())));
+    value.map_err(|error| {
+        let words = error.to_string();
+        // Where in the field, that is, not where in the file.
+        let words = words.split(" at line ").next().unwrap_or_default();
+        ApiError::invalid(format!("{place}: {words}"))
+    })
+}
+
+/// The same of an object, which a struct would be read from a list, too.
+fn object<T: DeserializeOwned>(
+    place: &str,
+    raw: Option<Box<RawValue>>,
+) -> Result<Option<T>, ApiError> {
+    match &raw {
+        Some(raw) if !raw.get().starts_with('{') => Err(ApiError::invalid(format!(
+            "{place}: not an object in braces"
+        ))),
+        _ => optional(place, raw),
+    }
+}
+
+fn needed<T: DeserializeOwned>(place: &str, raw: Option<Box<RawValue>>) -> Result<T, ApiError> {
+    optional(place, raw)?.ok_or_else(|| missing(place))
+}
+
+fn missing(place: &str) -> ApiError {
+    ApiError::invalid(format!("{place}: it is missing"))
+}
+
+fn text(place: &str, raw: Option<Box<RawValue>>) -> Result<Option<String>, ApiError> {
+    Ok(optional(place, raw)?.map(Wtf8::into_text))
+}
+
+fn needed_text(place: &str, raw: Option<Box<RawValue>>) -> Result<String, ApiError> {
+    needed(place, raw).map(Wtf8::into_text)
+}
+
+fn word<T: std::str::FromStr>(place: &str, raw: Option<Box<RawValue>>) -> Result<T, ApiError> {
+    parsed(place, &needed_text(place, raw)?)
+}
+
+fn parsed<T: std::str::FromStr>(place: &str, word: &str) -> Result<T, ApiError> {
+    let unknown = |_| ApiError::invalid(format!("{place}: there is no {}", short(word)));
+    word.parse().map_err(unknown)
+}
+
+fn sampling_of(raw: Option<Box<RawValue>>) -> Result<Sampling, ApiError> {
+    #[derive(Deserialize)]
+    struct Wrapped(#[serde(deserialize_with = "sampling")] Option<Sampling>);
+    let wrapped: Option<Wrapped> = optional("sampling", raw)?;
+    Ok(wrapped.and_then(|wrapped| wrapped.0).unwrap_or_default())
+}
+
+/// To the millisecond, and not in the future: the clock of the server that wrote the file may be ahead, and what is newest comes first in
+/// lists.
+fn time(place: &str, raw: Option<Box<RawValue>>) -> Result<OffsetDateTime, ApiError> {
+    let time = OffsetDateTime::parse(&needed_text(place, raw)?, &Rfc3339).ok();
+    let time = time.filter(|time| *time >= OffsetDateTime::UNIX_EPOCH);
+    let time = time.ok_or_else(|| {
+        ApiError::invalid(format!(
+            "{place}: not a time like 2026-01-31T12:00:00Z since 1970"
+        ))
+    })?;
+    let time = time.to_offset(time::UtcOffset::UTC).min(now());
+    Ok(time.replace_millisecond(time.millisecond()).unwrap_or(time))
+}
+
+/// As it may stand in an error: somebody else's file may have anything there.
+fn short(word: &str) -> String {
+    let word = without_nul(word.to_owned());
+    let mut shown: String = word.chars().take(40).collect();
+    if shown.len() < word.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}
