@@ -9,6 +9,7 @@ use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use reqwest::Response;
 use serde_json::{Value, json};
 use std::{collections::HashMap, time::Instant};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 const IMPORT: &str = "/api/conversations/import";
 
@@ -207,8 +208,8 @@ fn files() -> impl Strategy<Value = Value> {
     )
         .prop_map(|(messages, head, (title, model, system), temperature, stop)| {
             let time = |millis: u64| {
-                let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
-                let format = &time::format_description::well_known::Rfc3339;
+                let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
+                let format = &Rfc3339;
                 json!(time.expect("in range").format(format).expect("a time"))
             };
             let count = messages.len();
@@ -562,8 +563,15 @@ async fn what_no_store_takes_is_mended_and_unknown_fields_are_left_out() {
     file["messages"][0]["created_at"] = json!("2026-01-02T05:04:05.678901+02:00");
     file.as_object_mut().expect("an object").remove("head_id");
     let made = imported(&app.owner, &file).await;
-    let now = app.owner.read(&app.owner.conversation().await).await["created_at"].clone();
-    assert!(made["updated_at"].as_str() <= now.as_str(), "{made}");
+    let later = app.owner.read(&app.owner.conversation().await).await;
+    let at = |row: &Value, name: &str| {
+        let at = row[name].as_str().expect("a time");
+        OffsetDateTime::parse(at, &Rfc3339).expect("RFC 3339")
+    };
+    assert!(
+        at(&made, "updated_at") <= at(&later, "created_at"),
+        "{made}"
+    );
     let read = app.owner.read(id(&made)).await;
     assert_eq!(read["updated_at"], made["updated_at"]);
     assert_eq!(read["head_id"], read["messages"][1]["id"]);
