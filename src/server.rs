@@ -29,7 +29,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing_actix_web::TracingLogger;
 
@@ -46,6 +46,9 @@ const REFUSED_BODY: Duration = Duration::from_secs(10);
 const BACKLOG: i32 = 4096;
 /// How long the database may take to say goodbye.
 const CLOSE: Duration = Duration::from_secs(5);
+/// How often texts are looked for that are worth indexing, and again when the database did not take them.
+const INDEX_EVERY: Duration = Duration::from_secs(5);
+const INDEX_AGAIN: Duration = Duration::from_secs(30);
 /// How often ended logs are let go.
 const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// How long receipts of idempotency keys are kept, and how often what is too old is forgotten.
@@ -261,6 +264,7 @@ impl Server {
                 () = chat.asked_to_drain() => {}
                 () = keep_house(&chat, events_kept) => {}
                 () = purge(&*chat.store, undo) => {}
+                () = index(&*chat.store) => {}
             }
             tracing::info!(running = chat.registry.running().len(), "draining");
             chat.drain(drain_grace, shutdown.hurry.cancelled()).await;
@@ -333,6 +337,25 @@ async fn purge(store: &dyn Store, undo: Duration) {
                 );
             }
         }
+    }
+}
+
+/// Indexes texts, so that they are found fast. At most half of the time, so that others get at the database and the processor. Never ends.
+async fn index(store: &dyn Store) {
+    loop {
+        let begun = Instant::now();
+        let pause = match store.index_texts().await {
+            Ok(true) => begun.elapsed().min(INDEX_EVERY),
+            Ok(false) => INDEX_EVERY,
+            Err(error) => {
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "new texts are found slowly a while longer"
+                );
+                INDEX_AGAIN
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -6,8 +6,8 @@ use super::{
     deletion, import,
     receipts::claim,
     rows::{ConversationRow, ListedRow, MessageRow, conversation_columns, message_columns},
-    search,
-    sql::{Sql, Time, Tx, json, on},
+    search::{self, Place},
+    sql::{Sql, Time, Tx, json, on, with_commas},
 };
 use crate::model::{Conversation, ConversationId, Message, UserId, now};
 use async_trait::async_trait;
@@ -55,30 +55,25 @@ impl Conversations for Sql {
         query: &ListQuery,
     ) -> Result<Vec<Listed>, StoreError> {
         let words = query.text.as_deref().map_or_else(Vec::new, search::words);
-        let patterns: Vec<String> = words.iter().map(|word| search::pattern(word)).collect();
-        let (time, id) = query.after.map_or((Time::LAST, Uuid::max()), |after| {
-            (Time(after.updated_at), after.id.0)
-        });
-        let sql = list_sql(patterns.len());
-        let rows = on!(&self.read, c => {
-            let mut query = sqlx::query_as::<_, ListedRow>(AssertSqlSafe(sql))
-                .bind(owner.0)
-                .bind(time)
-                .bind(id)
-                .bind(i64::from(query.limit.max(1)));
-            for pattern in &patterns {
-                query = query.bind(pattern);
+        if words.is_empty() {
+            return list(self, owner, query).await;
+        }
+        let (mut found, mut rows);
+        loop {
+            found = search::find(self, owner, &words, query).await?;
+            rows = found_rows(self, owner, &found).await?;
+            // A page that is not full is the last one: not because something was deleted just now.
+            if rows.len() == found.len() || found.len() < query.limit as usize {
+                break;
             }
-            query.fetch_all(c)
-        })?;
+        }
         Ok(rows
             .into_iter()
             .map(|row| {
                 // Not in a message, so in the title.
                 let text = row.hit.as_deref().unwrap_or(&row.conversation.title);
-                let snippet = (!words.is_empty()).then(|| search::snippet(text, &words));
                 Listed {
-                    snippet,
+                    snippet: Some(search::snippet(text, &words)),
                     conversation: row.conversation.into(),
                 }
             })
@@ -252,39 +247,48 @@ impl ConversationChange {
     }
 }
 
-/// A page of conversations in which each of `words` patterns, bound from `$5` on, is found. What was found is read for the rows of
-/// the page only.
-fn list_sql(words: usize) -> String {
-    let patterns: Vec<String> = (5..5 + words)
-        .map(|n| format!("LIKE ${n} ESCAPE '\\'"))
-        .collect();
-    let filters: Vec<String> = patterns
-        .iter()
-        .map(|like| {
-            format!(
-                " AND (folded {like} OR EXISTS
-                   (SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.folded {like}))"
-            )
-        })
-        .collect();
-    let filter = filters.concat();
-    let hit = if patterns.is_empty() {
-        "CAST(NULL AS text)".to_owned()
-    } else {
-        let any: Vec<String> = patterns
-            .iter()
-            .map(|like| format!("m.folded {like}"))
-            .collect();
-        format!(
-            "(SELECT m.content FROM messages m WHERE m.conversation_id = page.id AND ({}) ORDER BY m.position LIMIT 1)",
-            any.join(" OR ")
-        )
+async fn list(sql: &Sql, owner: UserId, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        conversation_columns!(),
+        " FROM conversations WHERE owner_id = $1 AND deleted_at IS NULL AND (updated_at, id) < ($2, $3)
+         ORDER BY updated_at DESC, id DESC LIMIT $4"
+    );
+    let (time, id) = query.after.map_or((Time::LAST, Uuid::max()), |after| {
+        (Time(after.updated_at), after.id.0)
+    });
+    let rows = on!(&sql.read, c => sqlx::query_as::<_, ConversationRow>(SQL)
+        .bind(owner.0)
+        .bind(time)
+        .bind(id)
+        .bind(i64::from(query.limit.max(1)))
+        .fetch_all(c))?;
+    let listed = |row: ConversationRow| Listed {
+        conversation: row.into(),
+        snippet: None,
     };
-    let columns = conversation_columns!();
-    format!(
-        "SELECT {columns}, {hit} AS hit FROM
-           (SELECT {columns} FROM conversations c WHERE owner_id = $1 AND deleted_at IS NULL AND (updated_at, id) < ($2, $3){filter}
-            ORDER BY updated_at DESC, id DESC LIMIT $4) page
-         ORDER BY updated_at DESC, id DESC"
-    )
+    Ok(rows.into_iter().map(listed).collect())
+}
+
+/// The conversations in which something was found, newest change first, each with the text it was found in.
+async fn found_rows(
+    sql: &Sql,
+    owner: UserId,
+    found: &[Place],
+) -> Result<Vec<ListedRow>, StoreError> {
+    let statement = format!(
+        "SELECT {columns}, (SELECT m.content FROM messages m WHERE m.conversation_id = page.id
+            AND m.position = page.value & {position}) AS hit
+         FROM (SELECT list.value, c.* FROM {list} {look_up} WHERE c.owner_id = $2 AND c.deleted_at IS NULL) page
+         ORDER BY updated_at DESC, id DESC",
+        columns = conversation_columns!(),
+        position = Place::TITLE,
+        list = sql.read.list(),
+        look_up = sql
+            .read
+            .look_up("conversations", "c", "c.number = list.value >> 24")
+    );
+    let found = with_commas(found.iter().map(|place| place.packed()));
+    on!(&sql.read, c => sqlx::query_as::<_, ListedRow>(AssertSqlSafe(&*statement))
+        .bind(&found).bind(owner.0).fetch_all(c))
 }

@@ -39,7 +39,7 @@ pub use open::{OpenError, StoreOptions, open};
 
 /// Everything the program keeps.
 #[async_trait]
-pub trait Store: Accounts + Conversations + Turns + Recordings + Send + Sync {
+pub trait Store: Accounts + Conversations + SearchIndex + Turns + Recordings + Send + Sync {
     /// Waits for calls under way, then closes every connection; later calls fail as unavailable. SQLite writes its log back into
     /// the file here.
     async fn close(&self) {}
@@ -367,6 +367,14 @@ pub trait Conversations {
     /// Deletes for good what was deleted so long ago, by the database's clock; how many conversations. In many short transactions: a call
     /// that is dropped has purged some, and of one perhaps a part, which nobody can restore any more and the next call takes.
     async fn purge_conversations(&self, deleted_for: Duration) -> Result<u64, StoreError>;
+}
+
+/// What makes searches fast. They are right without it, only slower: texts that are not indexed are compared as they are.
+#[async_trait]
+pub trait SearchIndex {
+    /// Indexes some of the texts that wait. False when no more of them are worth it: a hundred texts of a user are compared faster than
+    /// looked up. In many short transactions: a call that is dropped has done some of it.
+    async fn index_texts(&self) -> Result<bool, StoreError>;
 }
 
 /// Where a new prompt goes.

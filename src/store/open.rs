@@ -349,6 +349,17 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_full_disk_it_writes_again() {
+        const FULL: &str = "PRAGMA max_page_count = 1";
+        const FULL_WITHOUT_TRIGGER: &str =
+            "DROP TRIGGER search_new_message; PRAGMA max_page_count = 1";
+        // SQLite undoes the statement, and leaves the transaction to who began it.
+        writes_again_after(FULL, "PRAGMA max_page_count = 1000000").await;
+        // It ends the transaction itself. The limit is the connection's, so it ends with it.
+        writes_again_after(FULL_WITHOUT_TRIGGER, "").await;
+    }
+
+    /// Full as a disk is: `SQLITE_FULL`.
+    async fn writes_again_after(full: &'static str, empty: &'static str) {
         let directory = tempfile::tempdir().expect("a directory");
         let url = format!("sqlite:{}", directory.path().join("chat.db").display());
         let store = open_sqlite(&url, &StoreOptions::default()).await;
@@ -358,8 +369,7 @@ mod tests {
         let lease = store
             .take_lease(NodeId::new(), Duration::from_mins(1))
             .await;
-        // Full as a disk is: SQLITE_FULL, and SQLite ends the transaction. The limit is the connection's, so it ends with it.
-        limit(&store, "PRAGMA max_page_count = 1").await;
+        limit(&store, full).await;
         let new = NewTurn {
             generation_id: GenerationId::new(),
             message_id: MessageId::new(),
@@ -378,6 +388,7 @@ mod tests {
             "{refused:?}"
         );
         store.check().await.expect("ready again");
+        limit(&store, empty).await;
         let read = store.conversation(owner, conversation_id).await;
         let (_, messages) = read.expect("read").expect("it is there");
         assert!(messages.is_empty(), "all or nothing");

@@ -4,9 +4,23 @@
 //! case is ignored in every script and equally on both engines (SQLite's own `LIKE` knows ASCII only). A word is found anywhere,
 //! inside another word too: Chinese and Japanese have no spaces.
 
+#![expect(
+    clippy::cast_possible_wrap,
+    reason = "what is counted here is in memory"
+)]
+
+mod find;
+mod grams;
+mod index;
+mod merge;
+mod pages;
+mod suspects;
+
+pub(super) use find::find;
+
 /// More words than these are not looked for.
 const MAX_WORDS: usize = 16;
-/// More of a word than this is not looked for. SQLite refuses patterns beyond 50,000 bytes.
+/// More of a word than this is not looked for. SQLite refuses patterns beyond 50,000 bytes. What is indexed depends on it.
 const MAX_WORD_CHARS: usize = 200;
 /// How long a snippet is, about, and how much of it stands before the hit.
 const SNIPPET_CHARS: usize = 160;
@@ -33,7 +47,7 @@ pub(super) fn words(query: &str) -> Vec<String> {
 }
 
 /// A pattern for `LIKE … ESCAPE '\'` that finds `word` anywhere.
-pub(super) fn pattern(word: &str) -> String {
+fn pattern(word: &str) -> String {
     let mut pattern = String::with_capacity(word.len() + 2);
     pattern.push('%');
     for c in word.chars() {
@@ -46,14 +60,46 @@ pub(super) fn pattern(word: &str) -> String {
     pattern
 }
 
+/// The place of a text: a conversation's number and a message's position in it, in one number. They are ordered as they stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place(i64);
+
+impl Place {
+    /// The position that stands for the title. It is the last: what is shown of a conversation is a message first.
+    pub const TITLE: i64 = 0xff_ffff;
+    /// How many bits a position has.
+    const BITS: u32 = 24;
+
+    fn new(number: i64, position: i64) -> Self {
+        Self(number << Self::BITS | position)
+    }
+
+    fn number(self) -> i64 {
+        self.0 >> Self::BITS
+    }
+
+    fn position(self) -> i64 {
+        self.0 & Self::TITLE
+    }
+
+    /// As one whole number.
+    pub fn packed(self) -> i64 {
+        self.0
+    }
+}
+
 /// About [`SNIPPET_CHARS`] characters around the first of `words` (folded) in `text`, white space folded to single spaces, with `…`
 /// where text was left out.
 pub(super) fn snippet(text: &str, words: &[String]) -> String {
     let hit = text
         .char_indices()
-        .map(|(at, _)| at)
-        .find(|&at| words.iter().any(|word| begins_with(&text[at..], word)))
-        .unwrap_or(0);
+        .find(|(at, c)| {
+            let first = c.to_lowercase().next();
+            words
+                .iter()
+                .any(|word| word.chars().next() == first && begins_with(&text[*at..], word))
+        })
+        .map_or(0, |(at, _)| at);
     let start = text[..hit]
         .char_indices()
         .rev()

@@ -26,6 +26,54 @@ pub(super) enum On<P, S> {
 pub(super) type Pool = On<PgPool, SqlitePool>;
 pub(super) type Tx = On<Transaction<'static, Postgres>, Transaction<'static, Sqlite>>;
 
+impl<P, S> On<P, S> {
+    /// A table `list` of the whole numbers that are bound as `$1`, as one text with commas between them; its column is `value`.
+    pub fn list(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "unnest(string_to_array($1, ',')::bigint[]) AS list (value)",
+            Self::Sqlite(_) => "json_each('[' || $1 || ']') AS list",
+        }
+    }
+
+    /// A join that looks up each row by its index, however many the engine expects.
+    pub fn look_up(&self, table: &str, name: &str, condition: &str) -> String {
+        match self {
+            Self::Postgres(_) => format!(
+                "CROSS JOIN LATERAL (SELECT * FROM {table} {name} WHERE {condition} OFFSET 0) {name}"
+            ),
+            Self::Sqlite(_) => format!("CROSS JOIN {table} {name} ON {condition}"),
+        }
+    }
+
+    /// The same, with nulls where there is none.
+    pub fn look_up_if_there(&self, table: &str, name: &str, condition: &str) -> String {
+        match self {
+            Self::Postgres(_) => format!(
+                "LEFT JOIN LATERAL (SELECT * FROM {table} {name} WHERE {condition} OFFSET 0) {name} ON true"
+            ),
+            Self::Sqlite(_) => format!("LEFT JOIN {table} {name} ON {condition}"),
+        }
+    }
+}
+
+/// What [`On::list`] takes.
+pub(super) fn with_commas(numbers: impl IntoIterator<Item = i64>) -> String {
+    let mut list = String::new();
+    for number in numbers {
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(&number.to_string());
+    }
+    list
+}
+
+/// The other way round, of what `string_agg` made of a column: thousands of rows as one, because each row costs more than its number.
+pub(super) fn numbers(list: Option<&str>) -> Vec<i64> {
+    let numbers = list.unwrap_or_default().split(',');
+    numbers.filter_map(|number| number.parse().ok()).collect()
+}
+
 /// Builds a query for the engine at hand and awaits it: `on!(pool, c => sqlx::query(SQL).bind(id).fetch_all(c))`. The body is
 /// expanded once per engine, so that one text serves both.
 macro_rules! on {
@@ -166,6 +214,9 @@ pub(super) struct Time(pub OffsetDateTime);
 impl Time {
     /// Later than every time that is stored.
     pub const LAST: Self = Self(time::macros::datetime!(9999-12-31 23:59:59 UTC));
+
+    /// Earlier than every time that is stored.
+    pub const FIRST: Self = Self(time::macros::datetime!(1970-01-01 00:00:00 UTC));
 
     fn milliseconds(self) -> i64 {
         let time = self.0.to_offset(UtcOffset::UTC);

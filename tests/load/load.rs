@@ -4,6 +4,8 @@
 //! * `load idle [10000]`: memory of an idle emitter, and how fast the registry is empty again.
 //! * `load streams [50 50 20 5]`: streams, tokens a second, seconds, rounds; delay added to a token and processor time of a token,
 //!   beside nginx that passes the same upstream on unbuffered.
+//! * `load search [100000 10]`: so many messages, in conversations of so many; how long lists and searches take. In a fresh SQLite
+//!   file, or in the empty Postgres database that `CONTINUO_LOAD_DATABASE_URL` names.
 //!
 //! Upstream, readers and clock are in this process: a token carries the time at which it was sent. Figures are for comparing within
 //! one run; machines differ.
@@ -16,7 +18,10 @@
 
 mod churn;
 mod client;
+mod filled;
 mod process;
+mod search;
+mod texts;
 mod upstream;
 
 use client::{Target, read_tokens};
@@ -51,8 +56,12 @@ async fn main() {
             };
             streams(load, number(3, 5, 20)).await;
         }
+        "search" => {
+            let url = std::env::var("CONTINUO_LOAD_DATABASE_URL").ok();
+            search::search(url, number(0, 100_000, 10_000_000), number(1, 10, 10_000)).await;
+        }
         _ => eprintln!(
-            "load churn [READERS] | load idle [EMITTERS] | load streams [STREAMS TOKENS_A_SECOND SECONDS ROUNDS]"
+            "load churn [READERS] | load idle [EMITTERS] | load streams [STREAMS TOKENS_A_SECOND SECONDS ROUNDS] | load search [MESSAGES IN_A_CONVERSATION]"
         ),
     }
 }

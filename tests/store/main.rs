@@ -93,6 +93,13 @@ on_both_engines! {
         wildcards_are_characters,
         a_search_is_paged_and_shows_where_it_hit,
         absurd_queries_are_answered,
+        what_is_found_does_not_depend_on_what_is_indexed,
+        segments_are_merged_and_say_the_same,
+        thousands_of_hits_come_in_order,
+        what_changes_after_it_was_indexed_is_found_as_it_is,
+        an_index_that_was_broken_off_loses_nothing,
+        several_processes_index_at_once,
+        what_was_there_before_there_was_an_index_is_indexed,
     ],
     turns: [
         a_prompt_stores_question_answer_and_head,
