@@ -10,6 +10,7 @@ mod models;
 mod overlap;
 mod reading;
 mod run;
+mod titles;
 mod twins;
 
 pub use attach::Attachment;
@@ -48,6 +49,8 @@ pub struct ChatOptions {
     pub store_patience: Duration,
     /// How long a user's feed stays whole when nobody follows it any more.
     pub feed_retain: Duration,
+    /// How long a model may take to name a conversation; `None`: it is not asked.
+    pub titles: Option<Duration>,
 }
 
 /// Shared by all workers.
@@ -61,6 +64,7 @@ pub struct Chat {
     models: Models,
     twins: Twins,
     drain_asked: CancellationToken,
+    no_more_titles: CancellationToken,
 }
 
 /// What a user asks for.
@@ -152,6 +156,7 @@ impl Chat {
             models: Models::default(),
             twins: Twins::default(),
             drain_asked: CancellationToken::new(),
+            no_more_titles: CancellationToken::new(),
         })
     }
 
@@ -256,6 +261,7 @@ impl Chat {
     /// their ends are stored the emitters go. `hurry` resolving cuts the grace short.
     pub async fn drain(&self, grace: Duration, hurry: impl Future<Output = ()>) {
         self.registry.refuse_generations();
+        self.no_more_titles.cancel();
         self.tasks.close();
         tokio::select! {
             () = self.tasks.wait() => {}

@@ -34,6 +34,7 @@ fn largest(key: &str) -> i64 {
         // The page takes a stream for dead after 25 s of silence.
         "emitter.heartbeat_seconds" => 20,
         "store.connections" | "server.workers" => 10_000,
+        "titles.seconds" => YEAR_SECONDS,
         key if key.ends_with("_seconds") => YEAR_SECONDS,
         key if key.ends_with("_milliseconds") => YEAR_SECONDS * 1000,
         key if key.ends_with("_hours") => 24 * 366,
@@ -52,6 +53,7 @@ pub struct Config {
     pub log: Log,
     pub emitter: Emitter,
     pub drain: Drain,
+    pub titles: Titles,
     pub auth: Auth,
     pub conversations: Conversations,
 }
@@ -140,6 +142,13 @@ pub struct Emitter {
 pub struct Drain {
     #[serde(rename = "grace_seconds", deserialize_with = "seconds")]
     pub grace: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Titles {
+    pub enabled: bool,
+    #[serde(rename = "seconds", deserialize_with = "seconds")]
+    pub patience: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -290,6 +299,7 @@ impl Layers {
     fn set_text(&mut self, key: &str, text: &str, source: String) {
         let value = match self.values.get(key) {
             Some((Value::Integer(_), _)) => text.trim().parse().map(Value::Integer).ok(),
+            Some((Value::Boolean(_), _)) => text.trim().parse().map(Value::Boolean).ok(),
             Some((Value::Array(_), _)) => {
                 let items = text
                     .split(',')

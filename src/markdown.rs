@@ -34,8 +34,10 @@ mod definitions;
 mod links;
 mod nodes;
 mod parse;
+mod plain;
 mod stream;
 
+pub use plain::first_line;
 pub use stream::Blocks;
 
 use definitions::Definitions;

@@ -172,6 +172,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         answer_bytes: config.limits.answer_bytes,
         store_patience: config.store.patience,
         feed_retain: config.log.retain,
+        titles: config.titles.enabled.then_some(config.titles.patience),
     };
     let chat = Chat::new(chat_options, registry, store.clone(), recorder);
     let auth_data = Data::new(Auth {

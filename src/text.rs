@@ -60,6 +60,15 @@ pub fn one_line(text: &str) -> String {
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A line as it is, or its beginning and `…`: so many characters at most.
+pub fn beginning(line: &str, characters: usize) -> String {
+    if line.chars().nth(characters).is_none() {
+        return line.to_owned();
+    }
+    let cut: String = line.chars().take(characters - 1).collect();
+    format!("{}…", cut.trim_end())
+}
+
 /// A JSON string as it came: WTF-8, that is UTF-8 in which surrogate halves may stand alone.
 ///
 /// `serde_json` refuses lone halves in a `String` but hands them out as bytes; [`Joiner`] makes text of them.

@@ -97,6 +97,7 @@ pub(super) async fn run(
     finish(&chat, &generation, &announced, end, reading).await;
     // Its end made it the latest of the list.
     chat.tell(generation.owner, turn.conversation_id);
+    chat.ask_for_title(upstream, &generation, &turn);
 }
 
 enum Begun {

@@ -9,13 +9,15 @@ use super::{
 };
 use crate::{
     model::{GenerationId, MessageId, Outcome, Progress, Role, UserId, now},
-    text::one_line,
+    text::{beginning, one_line},
 };
 use sqlx::FromRow;
 use uuid::Uuid;
 
+/// That a title is the beginning of the first question.
+pub(super) const LINE: &str = "line";
 /// How long a title taken from a prompt may be.
-const TITLE_CHARS: usize = 80;
+const TITLE_CHARS: usize = 60;
 
 /// Stores the turn in `tx`, or says why not, having changed nothing that may stay.
 pub(super) async fn store_turn(
@@ -44,7 +46,7 @@ pub(super) async fn store_turn(
         },
     };
 
-    let mut title = conversation.title.clone();
+    let mut title = None;
     let question = match &new.of {
         // An answer below nothing has no question.
         TurnOf::Regenerate { .. } | TurnOf::Continue => match answer_of {
@@ -56,9 +58,7 @@ pub(super) async fn store_turn(
             content,
             ..
         } => {
-            if title.is_empty() {
-                title = first_line(content);
-            }
+            title = conversation.title.is_empty().then(|| first_line(content));
             insert_message(
                 tx,
                 &conversation,
@@ -103,7 +103,7 @@ pub(super) async fn store_turn(
         at,
     )
     .await?;
-    set_head(tx, &conversation, new.message_id, &title).await?;
+    set_head(tx, &conversation, new.message_id, title.as_deref()).await?;
     Ok(Ok(Turn {
         conversation_id: conversation.id(),
         parent_id: MessageId(question),
@@ -111,6 +111,7 @@ pub(super) async fn store_turn(
         model,
         system: conversation.system,
         sampling: conversation.sampling.0,
+        is_untitled: title.is_some() || conversation.title_by == LINE,
         before: None,
     }))
 }
@@ -262,17 +263,19 @@ async fn set_head(
     tx: &mut Tx,
     conversation: &ConversationRow,
     head: MessageId,
-    title: &str,
+    title: Option<&str>,
 ) -> Result<(), StoreError> {
-    const SQL: &str =
-        "UPDATE conversations SET head_id = $2, title = $3, folded = $4 WHERE id = $1";
+    const SQL: &str = "UPDATE conversations SET head_id = $2, title = COALESCE($3, title), folded = COALESCE($4, folded),
+            title_by = CASE WHEN $3 IS NULL THEN title_by ELSE $5 END
+        WHERE id = $1";
     execute!(
         tx.on(),
         sqlx::query(SQL)
             .bind(conversation.id().0)
             .bind(head.0)
             .bind(title)
-            .bind(search::folded(title))
+            .bind(title.map(search::folded))
+            .bind(LINE)
     )
     .map(|_| ())
 }
@@ -301,14 +304,7 @@ pub(super) async fn path(tx: &mut Tx, leaf: Uuid) -> Result<Vec<PathMessage>, St
 /// A title for a conversation that has none: the first line with text in it.
 fn first_line(prompt: &str) -> String {
     let line = prompt.lines().map(one_line).find(|line| !line.is_empty());
-    let line = line.unwrap_or_default();
-    if line.chars().count() <= TITLE_CHARS {
-        return line;
-    }
-    let mut title: String = line.chars().take(TITLE_CHARS - 1).collect();
-    title.truncate(title.trim_end().len());
-    title.push('…');
-    title
+    beginning(&line.unwrap_or_default(), TITLE_CHARS)
 }
 
 #[cfg(test)]
@@ -323,8 +319,8 @@ mod tests {
             first_line("\u{1b}\u{7}\n\tring\u{7} \t the\u{1b}[1m\rbell\0\u{85}now\nx"),
             "ring the[1m bell now"
         );
-        let exact = "é".repeat(80);
+        let exact = "é".repeat(60);
         assert_eq!(first_line(&exact), exact);
-        assert_eq!(first_line(&"é".repeat(81)), format!("{}…", "é".repeat(79)));
+        assert_eq!(first_line(&"é".repeat(61)), format!("{}…", "é".repeat(59)));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     NewTurn, StoreError, Turn, TurnRefused,
-    begin::{Before, insert_generation, path},
+    begin::{Before, LINE, insert_generation, path},
     rows::ConversationRow,
     sql::{Time, Tx, execute, failed, on},
 };
@@ -48,6 +48,7 @@ pub(super) async fn carry_on(
         model,
         system: conversation.system,
         sampling: conversation.sampling.0,
+        is_untitled: conversation.title_by == LINE,
         path: path(tx, question).await?,
         before: Some(Transcript {
             text: answer.content,

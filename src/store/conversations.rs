@@ -2,12 +2,13 @@
 
 use super::{
     BranchFound, BranchQuery, Changed, ConversationChange, Conversations, Deleted, Effect,
-    ListQuery, Listed, NewConversation, Once, Receipt, StoreError, WholeConversation, branch,
-    deletion, import,
+    ListQuery, Listed, NewConversation, Once, Receipt, StoreError, WholeConversation,
+    begin::LINE,
+    branch, deletion, import,
     receipts::claim,
     rows::{ConversationRow, ListedRow, MessageRow, conversation_columns, message_columns},
     search::{self, Place},
-    sql::{Sql, Time, Tx, json, on, with_commas},
+    sql::{Sql, Time, Tx, execute, json, on, with_commas},
 };
 use crate::model::{Conversation, ConversationId, Message, UserId, now};
 use async_trait::async_trait;
@@ -128,6 +129,7 @@ impl Conversations for Sql {
     ) -> Result<Changed, StoreError> {
         const SQL: &str = concat!(
             "UPDATE conversations SET title = COALESCE($3, title), folded = COALESCE($4, folded),
+                title_by = CASE WHEN $3 IS NULL THEN title_by ELSE 'person' END,
                 pinned = COALESCE($5, pinned), archived = COALESCE($6, archived),
                 model = CASE WHEN $7 THEN $8 ELSE model END,
                 system = CASE WHEN $9 THEN $10 ELSE system END,
@@ -174,6 +176,26 @@ impl Conversations for Sql {
             _ if change.head_id.is_some() => Changed::UnknownHead,
             _ => Changed::VersionIs(present.version),
         })
+    }
+
+    async fn give_title(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+        title: &str,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE conversations SET title = $3, folded = $4, title_by = 'model'
+            WHERE owner_id = $1 AND id = $2 AND deleted_at IS NULL AND title_by = $5";
+        let given = execute!(
+            &self.write,
+            sqlx::query(SQL)
+                .bind(owner.0)
+                .bind(id.0)
+                .bind(title)
+                .bind(search::folded(title))
+                .bind(LINE)
+        )?;
+        Ok(given > 0)
     }
 
     async fn delete_conversation(

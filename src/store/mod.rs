@@ -352,6 +352,14 @@ pub trait Conversations {
         change: &ConversationChange,
         if_version: Option<i64>,
     ) -> Result<Changed, StoreError>;
+    /// A title that no person gave, in place of the beginning of the first question; a change that nobody made, so neither `version` nor
+    /// `updated_at` moves. False when there is none such: a person named it, or it is gone.
+    async fn give_title(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+        title: &str,
+    ) -> Result<bool, StoreError>;
     /// Hides it from every look-up of its owner, with its messages and generations, unless a generation is running.
     async fn delete_conversation(
         &self,
@@ -428,6 +436,8 @@ pub struct Turn {
     pub system: Option<String>,
     /// The conversation's.
     pub sampling: Sampling,
+    /// The conversation's title is nothing but the beginning of its first question: no person gave it, and no model.
+    pub is_untitled: bool,
     /// From the root to the message that is answered.
     pub path: Vec<PathMessage>,
     /// What the answer has already, when it is carried on.

@@ -65,7 +65,7 @@ impl From<KeyRow> for Key {
 /// The columns of a [`ConversationRow`].
 macro_rules! conversation_columns {
     () => {
-        "id, title, model, system, sampling, pinned, archived, version, head_id, created_at, updated_at"
+        "id, title, title_by, model, system, sampling, pinned, archived, version, head_id, created_at, updated_at"
     };
 }
 /// The columns of a [`MessageRow`], of a table called `m`.
@@ -81,6 +81,7 @@ pub(super) use {conversation_columns, message_columns};
 pub(super) struct ConversationRow {
     id: Uuid,
     pub title: String,
+    pub title_by: String,
     pub model: Option<String>,
     pub system: Option<String>,
     pub sampling: Json<Sampling>,

@@ -180,11 +180,13 @@ async fn a_logout_ends_the_streams_of_that_login_and_no_others() {
 }
 
 /// Every route that needs somebody, as the table in `routes` has them.
-const ROUTES: [(&str, &str); 21] = [
+const ROUTES: [(&str, &str); 23] = [
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/conversations"),
     ("POST", "/api/conversations"),
+    ("POST", "/api/conversations/import"),
+    ("GET", "/api/conversations/{id}/export"),
     ("GET", "/api/conversations/{id}"),
     ("PATCH", "/api/conversations/{id}"),
     ("DELETE", "/api/conversations/{id}"),

@@ -31,6 +31,7 @@ mod refused;
 mod resume;
 mod sampling;
 mod stop;
+mod titles;
 mod turns;
 mod upstream_faults;
 mod walls;

@@ -37,6 +37,7 @@ impl Continuo {
                 .env("CONTINUO__LIMITS__EMITTERS_PER_USER", "100000")
                 .env("CONTINUO__LIMITS__GENERATIONS_PER_USER", "1000")
                 .env("CONTINUO__UPSTREAM__MODEL", "paced")
+                .env("CONTINUO__TITLES__ENABLED", "false")
                 .stderr(fs::File::create(data.path().join("log")).unwrap());
             command
         };

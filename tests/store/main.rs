@@ -104,6 +104,7 @@ on_both_engines! {
     turns: [
         a_prompt_stores_question_answer_and_head,
         the_first_prompt_gives_an_untitled_conversation_its_title,
+        a_title_that_nobody_gave_is_replaced_once_and_one_that_somebody_gave_never,
         the_path_goes_from_the_root_without_empty_answers,
         a_prompt_is_refused_where_it_cannot_stand_and_stores_nothing,
         twenty_twins_have_one_effect,

@@ -84,21 +84,81 @@ pub async fn the_first_prompt_gives_an_untitled_conversation_its_title(db: &Scra
     let store = &*db.store;
     let owner = user(store, "ann").await;
     let id = conversation(store, owner, "").await;
-    let long = format!("\n  {} \nsecond line", "Wörter 🙂 ".repeat(20));
+    let long = format!("\n  Über {} \nsecond line", "Wörter 🙂 ".repeat(20));
     exchange(store, owner, id, &long, "a").await;
     let titled = read(store, owner, id).await;
     assert_eq!(
         titled.title.chars().count(),
-        79,
+        59,
         "a space before the ellipsis is cut"
     );
-    assert!(titled.title.starts_with("Wörter 🙂 ") && titled.title.ends_with('…'));
+    assert!(titled.title.starts_with("Über Wörter 🙂 ") && titled.title.ends_with('…'));
     assert_eq!(titled.version, 1);
     exchange(store, owner, id, "something else", "a").await;
     assert_eq!(read(store, owner, id).await.title, titled.title);
     let named = conversation(store, owner, "mine").await;
     exchange(store, owner, named, "hello", "a").await;
     assert_eq!(read(store, owner, named).await.title, "mine");
+}
+
+pub async fn a_title_that_nobody_gave_is_replaced_once_and_one_that_somebody_gave_never(
+    db: &Scratch,
+) {
+    let store = &*db.store;
+    let owner = user(store, "ann").await;
+    let asked = async |title: &str| {
+        let id = conversation(store, owner, title).await;
+        let turn = begin(store, owner, &prompt(id, Parent::Head, "Why tides?")).await;
+        (id, turn.is_untitled)
+    };
+    let read = async |id| store.conversation_alone(owner, id).await.unwrap().unwrap();
+    let (id, is_untitled) = asked("").await;
+    assert!(is_untitled);
+    let before = read(id).await;
+    assert_eq!(before.title, "Why tides?");
+    let stranger = user(store, "bob").await;
+    assert!(!store.give_title(stranger, id, "Tides").await.unwrap());
+    assert!(store.give_title(owner, id, "Gezeiten").await.unwrap());
+    let after = read(id).await;
+    assert_eq!(after.title, "Gezeiten");
+    assert_eq!(
+        (after.version, after.updated_at),
+        (before.version, before.updated_at)
+    );
+    assert_eq!(
+        list(store, owner, Some("gezeiten"), None, 10).await.len(),
+        1
+    );
+    assert!(!store.give_title(owner, id, "Again").await.unwrap());
+
+    let (named, is_untitled) = asked("Mine").await;
+    assert!(!is_untitled);
+    let (renamed, _) = asked("").await;
+    let rename = ConversationChange {
+        title: Some("Why tides?".into()),
+        ..ConversationChange::default()
+    };
+    let changed = store.change_conversation(owner, renamed, &rename, None);
+    assert!(matches!(changed.await.unwrap(), Changed::Done(_)));
+    for id in [named, renamed] {
+        let title = read(id).await.title;
+        assert!(!store.give_title(owner, id, "Tides").await.unwrap());
+        assert_eq!(read(id).await.title, title);
+    }
+    let (pinned, _) = asked("").await;
+    let pin = ConversationChange {
+        pinned: Some(true),
+        ..ConversationChange::default()
+    };
+    store
+        .change_conversation(owner, pinned, &pin, None)
+        .await
+        .unwrap();
+    assert!(store.give_title(owner, pinned, "Tides").await.unwrap());
+    assert_eq!(
+        (read(pinned).await.title, read(pinned).await.version),
+        ("Tides".into(), 2)
+    );
 }
 
 pub async fn the_path_goes_from_the_root_without_empty_answers(db: &Scratch) {

@@ -66,6 +66,8 @@ async fn start(upstream: FakeUpstream, data: Arc<TempDir>, options: &[(&str, &st
         ("server.workers", "2"),
         ("upstream.url", &upstream.base_url()),
         ("drain.grace_seconds", "0"),
+        // One request more after a first answer; the tests that want it ask for it.
+        ("titles.enabled", "false"),
     ];
     for (key, value) in own.iter().chain(options) {
         layers.flag("test", key, value);

@@ -34,6 +34,8 @@ pub fn continuo(data: &Path, arguments: &[&str]) -> Command {
     command
         .env_clear()
         .env("XDG_DATA_HOME", data)
+        // The upstreams of these tests expect questions only.
+        .env("CONTINUO__TITLES__ENABLED", "false")
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
