@@ -9,7 +9,7 @@ const button = element('send');
 const notice = element('notice');
 
 let place = 'draft.new';
-let draft = { text: '' };
+let draft = kept.get(place) ?? { text: '' };
 let mode = 'idle';
 let countdown;
 
