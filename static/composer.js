@@ -4,6 +4,8 @@ import { uuid } from './api.js';
 import { element, icon, kept, make, soon } from './dom.js';
 import { words } from './words.js';
 
+const LONG = 10_000; // Characters.
+
 const prompt = element('prompt');
 const button = element('send');
 const notice = element('notice');
@@ -21,6 +23,7 @@ export function start({ send, stop }) {
     keepSoon();
     show();
   });
+  prompt.addEventListener('beforeinput', ({ data }) => data?.length > LONG && settle());
   prompt.addEventListener('keydown', (event) => {
     // Enter that ends an input method's composition belongs to the input method; Safari says so by 229 only.
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
@@ -115,7 +118,14 @@ function write(next) {
   show();
 }
 
+/** Where every paragraph finds its own direction, a megabyte takes minutes to paste. */
+function settle() {
+  prompt.dir = getComputedStyle(prompt).direction;
+}
+
 function show() {
+  prompt.dir = 'auto';
+  if (draft.text.length > LONG) settle();
   const stops = mode === 'running' || mode === 'stopping';
   button.classList.toggle('stop', stops);
   button.ariaLabel = button.title = stops ? words.stop : words.send;
