@@ -4,7 +4,10 @@ import { session } from './api.js';
 
 const BEAT = 4_000;
 
-const channel = globalThis.BroadcastChannel && new BroadcastChannel('continuo');
+let channel;
+try {
+  channel = new BroadcastChannel('continuo');
+} catch { /* There is none, or it is forbidden with the storage: this tab counts itself only. */ }
 const others = new Map(); // Their session and when they last said something.
 const bus = new EventTarget();
 let rank = 0;
