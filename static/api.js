@@ -3,6 +3,8 @@
 import { words } from './words.js';
 
 const REQUEST_LIMIT = 30_000;
+const FIRST_DELAY = 250;
+const LAST_DELAY = 4_000;
 
 /** Names this document to the server. In memory only: a duplicated tab must not take over the streams of the first. */
 export const session = uuid();
@@ -41,8 +43,22 @@ export function sentence({ title, detail }) {
   return text.charAt(0).toUpperCase() + text.slice(1) + (/[\w)"'`]$/.test(text) ? '.' : '');
 }
 
-/** Sends JSON and returns JSON (null for 204). `once` is the idempotency key of an effect that must not happen twice. */
-export async function request(method, path, { body, once, version, signal } = {}) {
+/**
+ * Sends JSON and returns JSON (null for 204). `once` is the idempotency key of an effect that must not happen twice. What only reads is
+ * tried again for some seconds while the server is away.
+ */
+export async function request(method, path, options) {
+  for (let delay = FIRST_DELAY; ; delay *= 2) {
+    try {
+      return await attempt(method, path, options);
+    } catch (problem) {
+      if (method !== 'GET' || delay > LAST_DELAY || ![0, 502, 503, 504].includes(problem.status)) throw problem;
+    }
+    await new Promise((resolve) => setTimeout(resolve, delay));
+  }
+}
+
+async function attempt(method, path, { body, once, version, signal } = {}) {
   const headers = { Accept: 'application/json', 'X-Session-Id': session };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   if (once) headers['Idempotency-Key'] = once;

@@ -40,13 +40,20 @@ async function signIn(token) {
   enter(await request('POST', '/api/session', { body: { token } }).then(() => null, (problem) => problem));
 }
 
-/** Opens the page for whoever is signed in; else asks to sign in, saying why the attempt failed. */
+/** Opens the page for whoever is signed in; else asks to sign in, saying why the attempt failed. A server that is away signs nobody out. */
 async function enter(refusal) {
+  const late = setTimeout(() => {
+    element('app').hidden = false;
+    element('connection').textContent = words.offline;
+  }, 1_500);
   try {
     const { user } = await request('GET', '/api/session');
     element('user').textContent = user.name;
   } catch (problem) {
+    if (!refusal && (problem.status === 0 || problem.status >= 500)) return void setTimeout(enter, 2_000);
     return askToSignIn((refusal ?? (problem.status === 401 ? null : problem))?.text);
+  } finally {
+    clearTimeout(late);
   }
   element('sign-in').hidden = true;
   element('app').hidden = false;
