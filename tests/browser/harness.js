@@ -139,13 +139,15 @@ class Visitor {
   /** The latest answer in a tab is the stored one, and looks as it does to somebody who opens it now. */
   async agrees(tab) {
     const stored = await this.stored(tab);
-    assert.equal(await tab.source(), stored.content);
+    assertSame(await tab.source(), stored.content);
     const page = await this.context.newPage();
     await page.goto(tab.page.url());
     const other = new Tab(page);
     await other.answer.waitFor();
-    await page.waitForFunction(() => document.querySelector('.message.assistant:last-child .prose')?.textContent || true);
-    assert.equal(await tab.rendered(), await other.rendered());
+    // A long one takes several frames.
+    const built = () => other.prose.evaluate((prose) => new Promise((resolve) => requestAnimationFrame(() => resolve(prose.textContent.length))));
+    for (let length = -1, next; (next = await built()) !== length; length = next);
+    assertSame(await tab.rendered(), await other.rendered());
     await page.close();
     return stored;
   }
@@ -230,6 +232,16 @@ export function assertGrew(texts, final) {
   }
 }
 
+/** The two long texts are one; else the place where they part. */
+export function assertSame(actual, expected) {
+  if (actual === expected) return;
+  const length = Math.min(actual.length, expected.length);
+  let at = 0;
+  while (at < length && actual[at] === expected[at]) at++;
+  const piece = (text) => text.slice(Math.max(0, at - 60), at + 60);
+  assert.equal(piece(actual), piece(expected), `different from character ${at} on, of ${actual.length} and ${expected.length}`);
+}
+
 async function signIn() {
   const context = await browser.newContext();
   const page = await context.newPage();
@@ -290,8 +302,16 @@ async function serve(parameters) {
 async function startProxy(port) {
   const sockets = new Set();
   let open = true;
+  let refused = 0;
   const listener = net.createServer((client) => {
     if (!open) return client.destroy();
+    if (open === 'refusing') {
+      client.on('error', () => {});
+      return client.once('data', () => {
+        refused++;
+        client.end('HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 20\r\nConnection: close\r\n\r\n<h1>Bad Gateway</h1>');
+      });
+    }
     const upstream = net.connect(port, '127.0.0.1');
     for (const [one, other] of [[client, upstream], [upstream, client]]) {
       sockets.add(one);
@@ -316,6 +336,15 @@ async function startProxy(port) {
     shut() {
       open = false;
       cut();
+    },
+    /** Ends every connection and answers 502 to every request. */
+    refuse() {
+      open = 'refusing';
+      cut();
+    },
+    /** So many requests were answered 502. */
+    get refused() {
+      return refused;
     },
     reopen() {
       open = true;

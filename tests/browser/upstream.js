@@ -9,8 +9,9 @@ export async function startUpstream(demo) {
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks).toString();
-    const lesson = request.method === 'POST' && lessons.get(lastQuestion(body));
-    if (lesson) return recite(lesson, response);
+    const messages = request.method === 'POST' ? messagesIn(body) : [];
+    const lesson = lessons.get(messages.findLast(({ role }) => role === 'user')?.content);
+    if (lesson) return recite(lesson, messages, response);
     const { host: _, ...headers } = request.headers;
     const forward = http.request(demo + request.url, { method: request.method, headers }, (answer) => {
       response.writeHead(answer.statusCode, answer.headers);
@@ -26,7 +27,7 @@ export async function startUpstream(demo) {
     url: `http://127.0.0.1:${server.address().port}/v1`,
     /**
      * What is answered to this question: pieces of text, `pause` milliseconds between them. Before the piece `until.at` it waits for
-     * the promise `until.open`.
+     * the promise `until.open`. `pieces` is anything that can be iterated, or makes that of the messages that the model is given.
      */
     teach(question, pieces, { pause = 0, until } = {}) {
       lessons.set(question, { pieces, pause, until });
@@ -38,19 +39,20 @@ export async function startUpstream(demo) {
   };
 }
 
-function lastQuestion(body) {
+function messagesIn(body) {
   try {
-    return JSON.parse(body).messages.findLast(({ role }) => role === 'user').content;
+    return JSON.parse(body).messages ?? [];
   } catch {
-    return undefined;
+    return [];
   }
 }
 
-async function recite({ pieces, pause, until }, response) {
+async function recite({ pieces, pause, until }, messages, response) {
   response.writeHead(200, { 'Content-Type': 'text/event-stream' });
   const say = (choice) => response.write(`data: ${JSON.stringify({ choices: [{ index: 0, finish_reason: null, ...choice }] })}\n\n`);
-  for (const [index, content] of pieces.entries()) {
-    if (until?.at === index) await until.open;
+  let index = 0;
+  for await (const content of typeof pieces === 'function' ? pieces(messages) : pieces) {
+    if (until?.at === index++) await until.open;
     if (pause) await new Promise((resolve) => setTimeout(resolve, pause));
     if (response.destroyed) return;
     say({ delta: { content } });
