@@ -385,6 +385,30 @@ async fn a_change_that_is_told_late_is_told_as_it_stands_by_then() {
 }
 
 #[tokio::test]
+async fn an_imported_conversation_is_told_and_a_repeated_import_is_not() {
+    let app = spawn_app().await;
+    let (mut events, _) = tab(&app.owner, "a").await;
+    let id = app.owner.conversation().await;
+    events.expect("conversation").await;
+    let path = format!("/api/conversations/{id}/export");
+    let exported = app.owner.get_json(&path).await;
+    let mut imported = Vec::new();
+    for _ in 0..2 {
+        let import = app.owner.post("/api/conversations/import");
+        let import = import.header("idempotency-key", "once").json(&exported);
+        let made: Value = send(import).await.json().await.expect("JSON");
+        imported.push(made["id"].clone());
+    }
+    assert_eq!(imported[0], imported[1]);
+    let told = events.expect("conversation").await;
+    assert_eq!(data(&told)["id"], imported[0]);
+    let next = app.owner.conversation().await;
+    assert_eq!(data(&events.expect("conversation").await)["id"], *next);
+    drop(events);
+    app.end().await;
+}
+
+#[tokio::test]
 async fn a_change_whose_client_leaves_is_made_and_told() {
     let app = spawn_app().await;
     let (mut events, _) = tab(&app.owner, "a").await;
