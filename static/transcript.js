@@ -1,6 +1,6 @@
 // The messages of the open conversation on the screen, and those above them when somebody scrolls there.
 
-import { element } from './dom.js';
+import { element, make } from './dom.js';
 import { AnswerView, QuestionView } from './message.js';
 import { inPlace, stay } from './scroll.js';
 
@@ -65,7 +65,9 @@ export function link(message, trouble) {
 
 /** Tells whoever does not see the screen. */
 export function read(text) {
-  element('announcer').textContent = text;
+  const announcer = element('announcer');
+  announcer.append(make('p', { textContent: text }));
+  if (announcer.childElementCount > 9) announcer.firstChild.remove();
 }
 
 async function readEarlier() {
