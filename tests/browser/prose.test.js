@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { provisional, Tail } from '../../static/tail.js';
 import { origin, visit } from './harness.js';
+import { longestTask } from './trace.js';
 
 const labels = { copy: 'Copy', copied: 'Copied', copyFailed: 'Could not copy', code: 'Code' };
 
@@ -44,23 +45,6 @@ async function recorded(visitor, prompt) {
   }
   const { messages } = await visitor.read(`/api/conversations/${made.id}?blocks=1`);
   return { events, blocks: messages.find(({ role }) => role === 'assistant').blocks };
-}
-
-/** Runs `body` in the page and returns the longest task meanwhile, in milliseconds of processor time: what else the machine does is not counted. */
-async function longestTask(page, body, argument) {
-  const client = await page.context().newCDPSession(page);
-  const events = [];
-  client.on('Tracing.dataCollected', ({ value }) => events.push(...value));
-  await client.send('Tracing.start', { transferMode: 'ReportEvents', traceConfig: { includedCategories: ['toplevel', 'disabled-by-default-devtools.timeline', '__metadata'] } });
-  await page.evaluate(body, argument);
-  const complete = new Promise((resolve) => client.once('Tracing.tracingComplete', resolve));
-  await client.send('Tracing.end');
-  await complete;
-  await client.detach();
-  const main = new Set(events.filter(({ name, args }) => name === 'thread_name' && args.name === 'CrRendererMain').map(({ pid, tid }) => `${pid} ${tid}`));
-  const tasks = events.filter(({ name, tdur, pid, tid }) => /RunTask$/.test(name) && tdur && main.has(`${pid} ${tid}`));
-  assert.ok(tasks.length > 10, 'the trace shows tasks');
-  return Math.max(...tasks.map(({ tdur }) => tdur)) / 1000;
 }
 
 test('an open tail reads the same however it came, and keeps what did not change', () => {
@@ -389,7 +373,7 @@ for (const [name, text, step] of [
     const page = await stage(visitor);
     const runs = [];
     for (let round = 0; round < 3; round++) {
-      runs.push(await longestTask(page, async ([all, size]) => {
+      runs.push(await longestTask(page, () => page.evaluate(async ([all, size]) => {
         const answer = window.mount();
         for (let at = 0; at < all.length; at += size) {
           answer.delta(all.slice(at, at + size));
@@ -403,7 +387,7 @@ for (const [name, text, step] of [
         await history.end();
         await window.frame();
         history.destroy();
-      }, [text, step]));
+      }, [text, step])));
     }
     const [, median] = runs.sort((a, b) => a - b);
     console.log(`${name}: ${runs.map((run) => run.toFixed(1)).join(', ')} ms`);
