@@ -516,6 +516,37 @@ async fn what_cannot_be_carried_on_is_refused_and_nothing_starts() {
 }
 
 #[tokio::test]
+async fn where_there_is_no_room_it_is_refused_and_stays_what_it_was() {
+    let options = [
+        ("limits.generations_per_user", "1"),
+        ("drain.grace_seconds", "60"),
+    ];
+    let mut app = spawn_app_with(&options).await;
+    let turn = stopped(&app, "Hel").await;
+    let before = app.owner.message(&turn).await;
+    let (_, mut call, mut events) = begun(&app, "an").await;
+    let refused = send(carry_on(&app.owner, &turn.message)).await;
+    problem(refused, 429, "too-many").await;
+    assert_eq!(app.owner.message(&turn).await, before);
+
+    app.chat.ask_to_drain();
+    let refused = send(carry_on(&app.owner, &turn.message)).await;
+    problem(refused, 503, "draining").await;
+    assert_eq!(app.owner.message(&turn).await, before);
+    assert!(app.upstream.waiting_call().is_none());
+    call.finish("stop").await;
+    call.done().await;
+    let mut rest = Reader {
+        position: 2,
+        ..Reader::default()
+    };
+    events.read_to_end(&mut rest).await;
+    assert_eq!(rest.outcome(), "completed");
+    drop(events);
+    app.shut_down().await;
+}
+
+#[tokio::test]
 async fn an_answer_with_messages_below_it_goes_on_without_them() {
     let app = spawn_app().await;
     let turn = stopped(&app, "Hel").await;
