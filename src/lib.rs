@@ -10,6 +10,7 @@ pub mod emitter;
 pub mod event;
 pub mod feed;
 pub mod generation;
+pub mod head;
 pub mod log;
 pub mod markdown;
 pub mod model;

@@ -7,6 +7,7 @@ use crate::{
     data_dir::{DataDir, LockedDataDir},
     demo::{self, Demo},
     emitter::EmitterOptions,
+    head,
     model::{User, now},
     problem,
     recorder::{Recorder, RecorderOptions},
@@ -199,6 +200,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
             .wrap(from_fn(auth::walls))
             .wrap(from_fn(problem::edge))
             .wrap(TracingLogger::<Spans>::new())
+            .wrap_fn(head::compacted)
     })
     .on_connect(move |connection, _| prepare_socket(connection, peer_timeout))
     // Or an idle emitter would outlive its client for ever.

@@ -8,7 +8,7 @@ const ROWS: [&[&str]; 6] = [
     &["cursor", "log", "generation", "feed"],
     &["upstream", "store", "bus"],
     &["registry", "recorder", "chat"],
-    &["problem", "auth", "emitter", "routes"],
+    &["head", "problem", "auth", "emitter", "routes"],
     &[
         "config",
         "telemetry",
@@ -27,6 +27,7 @@ const ADAPTERS: [(&str, &[&str]); 4] = [
     (
         "actix_web",
         &[
+            "head",
             "problem",
             "auth",
             "emitter",
