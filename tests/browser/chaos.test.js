@@ -185,21 +185,23 @@ visit('a prompt that meets a 502 stays, and is asked once', async (visitor) => {
   assert.equal(await tab.prompt.inputValue(), '');
 });
 
-visit('a page that was loaded, and then meets 502, comes to itself', async (visitor) => {
-  const first = await visitor.open();
-  await first.ask('A word?');
-  await first.ended();
-  let refusals = 0;
-  await visitor.context.route(/\/api\//, (route) => {
-    if (++refusals > 6) return route.fallback();
-    return route.fulfill({ status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' });
+for (const [what, paths] of Object.entries({ login: /\/api\/session/, conversation: /\/api\/(conversations|feed)/ })) {
+  visit(`a page that was loaded, and then meets 502 where it asks for its ${what}, comes to itself`, async (visitor) => {
+    const first = await visitor.open();
+    await first.ask('A word?');
+    await first.ended();
+    let refusals = 0;
+    await visitor.context.route(paths, (route) => {
+      if (++refusals > 6) return route.fallback();
+      return route.fulfill({ status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' });
+    });
+    const tab = await visitor.open(`#c=${first.conversation}`);
+    await tab.ended();
+    assert.equal(await tab.source(), 'One word.');
+    assert.equal(await tab.notice.isVisible(), false);
+    await tab.rows.first().waitFor();
   });
-  const tab = await visitor.open(`#c=${first.conversation}`);
-  await tab.ended();
-  assert.equal(await tab.source(), 'One word.');
-  assert.equal(await tab.notice.isVisible(), false);
-  await tab.rows.first().waitFor();
-});
+}
 
 visit('a conversation deleted in another tab while its answer streams is left, and can be brought back there', async (visitor) => {
   const model = endless('Will you be deleted?');
