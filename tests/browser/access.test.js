@@ -113,8 +113,8 @@ visit('every stop on the way of the Tab key has a name and shows that it has the
     window.look = (element) => {
       const styles = [];
       for (let at = element, count = 0; at && count < 4; at = at.parentElement, count++) {
-        const { outline, borderColor, boxShadow, backgroundColor } = getComputedStyle(at);
-        styles.push(outline, borderColor, boxShadow, backgroundColor);
+        const { outline, outlineStyle, borderColor, boxShadow, backgroundColor } = getComputedStyle(at);
+        styles.push(outlineStyle === 'none' ? '' : outline, borderColor, boxShadow, backgroundColor);
       }
       return styles.join(';');
     };

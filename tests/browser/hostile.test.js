@@ -114,8 +114,17 @@ visit('nothing in an answer, a question or a title runs, loads or leads to a scr
   const question = '<img src=https://track.example/q.png onerror=window.hit=11><script>window.hit=11</script> zebra';
   teach(question, hostile.match(/.{1,37}/gs), { pause: 2 });
   const tab = await visitor.open();
+  await tab.page.evaluate(() => {
+    window.led = new Set(); // Wherever a link led, if only for a frame.
+    new MutationObserver(() => {
+      for (const { href } of document.querySelectorAll('#messages [href]')) window.led.add(href);
+    }).observe(document.querySelector('#messages'), { subtree: true, childList: true, attributeFilter: ['href'] });
+  });
   await tab.ask(question);
   await tab.ended();
+  const led = await tab.page.evaluate(() => [...window.led]);
+  assert.ok(led.length >= 2);
+  for (const href of led) assert.match(href, /^https:\/\/(good|track)\.example\//);
   const check = async () => {
     const links = await tab.page.evaluate(() => {
       for (const element of document.querySelectorAll('#messages .prose *, #messages .text')) if (!element.hasAttribute('href')) element.click();
