@@ -13,7 +13,7 @@ use crate::{
     model::UserId,
     store::{
         SearchIndex, StoreError,
-        sql::{Sql, Tx, by_its_clock, execute, on, with_commas},
+        sql::{Sql, Tx, by_its_clock, execute, failed, on, with_commas},
     },
 };
 use async_trait::async_trait;
@@ -101,18 +101,7 @@ async fn index(sql: &Sql, owner: UserId) -> Result<(), StoreError> {
 
     // Read after the rows that announce them: a text that changes from now on waits in a row of its own.
     let texts = texts(sql, owner, &waiting).await?;
-    let (mut places, mut pairs) = (Vec::new(), Vec::new());
-    for (place, text) in texts {
-        for grams in documents(&text) {
-            let document = u32::try_from(places.len()).unwrap_or(u32::MAX);
-            places.push(Place(place));
-            pairs.extend(grams.into_iter().map(|gram| (gram, document)));
-        }
-        // Answers are read on this thread, too.
-        tokio::task::yield_now().await;
-    }
-    pairs.sort_unstable();
-    let packed = pack(&pairs);
+    let (places, packed) = packed(texts).await?;
 
     let mut tx = sql.begin().await?;
     let taken = take(&mut tx, sql, &waiting).await?;
@@ -153,6 +142,24 @@ async fn texts(
     let rows = on!(&sql.read, c => sqlx::query_as::<_, (i64, String)>(AssertSqlSafe(&*statement))
         .bind(with_commas(places.iter().copied())).bind(owner.0).fetch_all(c))?;
     Ok(rows.into_iter().collect())
+}
+
+/// What the documents of these texts are, and their grams. A long text takes a second, in which nobody's answer should wait to be recorded:
+/// that is done on this thread, too.
+async fn packed(texts: BTreeMap<i64, String>) -> Result<(Vec<Place>, Packer), StoreError> {
+    let pack = move || {
+        let (mut places, mut pairs) = (Vec::new(), Vec::new());
+        for (place, text) in texts {
+            for grams in documents(&text) {
+                let document = u32::try_from(places.len()).unwrap_or(u32::MAX);
+                places.push(Place(place));
+                pairs.extend(grams.into_iter().map(|gram| (gram, document)));
+            }
+        }
+        pairs.sort_unstable();
+        (places, pack(&pairs))
+    };
+    tokio::task::spawn_blocking(pack).await.map_err(failed)
 }
 
 async fn take(tx: &mut Tx, sql: &Sql, waiting: &[WaitingRow]) -> Result<u64, StoreError> {
@@ -211,4 +218,36 @@ pub async fn insert_pages(
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{pin::pin, sync::mpsc};
+    use tokio::runtime::Builder;
+
+    #[test]
+    fn a_long_text_is_packed_where_it_keeps_nobody_waiting() {
+        // Of the threads for long work there is one, and it has something to do.
+        let runtime = Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .build()
+            .expect("a runtime");
+        let (go_on, busy) = mpsc::channel::<()>();
+        runtime.spawn_blocking(move || busy.recv());
+        runtime.block_on(async {
+            let texts = BTreeMap::from([(1, "a long text ".repeat(10_000)), (2, "b".to_owned())]);
+            let mut packed = pin!(packed(texts));
+            for _ in 0..100 {
+                tokio::select! {
+                    biased;
+                    _ = &mut packed => panic!("packed on this thread"),
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+            drop(go_on);
+            let (places, packed) = packed.await.expect("packed");
+            assert_eq!((places.len(), packed.bytes > 0), (60, true));
+        });
+    }
 }
