@@ -5,7 +5,7 @@ use crate::{
     model::Problem,
     upstream::{Failure, Upstream, UpstreamError},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
@@ -79,7 +79,7 @@ impl Models {
         let listed = timeout(PATIENCE, upstream.models()).await;
         let is_late = listed.is_err();
         let list: List = match listed {
-            Ok(ids) => ids.map(|ids| ids.into_iter().take(AT_MOST).collect()),
+            Ok(ids) => ids.map(askable),
             Err(_) => Err(UpstreamError {
                 kind: Failure::Late,
                 message: format!(
@@ -95,4 +95,12 @@ impl Models {
         *kept = is_kept.then(|| (Instant::now(), list.clone()));
         list
     }
+}
+
+/// Each once, and none without a name.
+fn askable(mut ids: Vec<String>) -> Arc<[String]> {
+    let mut known = HashSet::new();
+    ids.retain(|id| !id.trim().is_empty() && known.insert(id.clone()));
+    ids.truncate(AT_MOST);
+    ids.into()
 }

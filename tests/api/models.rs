@@ -12,7 +12,8 @@ const MODELS: &str = "/api/models";
 #[tokio::test]
 async fn what_the_upstream_lists_is_listed_and_the_first_is_the_default() {
     let app = spawn_app().await;
-    app.upstream.set_models(Some(&["one", "two"]));
+    app.upstream
+        .set_models(Some(&["", " ", "one", "two", "one"]));
     let models = app.owner.get_json(MODELS).await;
     assert_eq!(
         models,
