@@ -24,6 +24,11 @@ use std::time::Duration;
 
 /// The idempotency key's own length limit, in bytes.
 const KEY_BYTES: usize = 255;
+/// The longest title and model name, in characters.
+pub(super) const NAME_CHARACTERS: usize = 500;
+/// The longest system prompt, in characters, and how many stop texts there may be, each as long as a name: every row of a list has them.
+const SYSTEM_CHARACTERS: usize = 100_000;
+const STOPS: usize = 16;
 
 /// A body of JSON. An empty one, as of a bodyless POST, counts as `{}`.
 pub(super) struct Json<T> {
@@ -198,6 +203,35 @@ pub(super) fn sampling<'de, D: Deserializer<'de>>(
         stop: sampling.stop.map(clean),
         ..sampling
     }))
+}
+
+/// What is set for a conversation, as far as something is.
+pub(super) struct Settings<'a> {
+    pub title: Option<&'a str>,
+    pub model: Option<&'a str>,
+    pub system: Option<&'a str>,
+    pub sampling: Option<&'a Sampling>,
+}
+
+impl Settings<'_> {
+    /// Refuses what is too long.
+    pub fn check(&self) -> Result<(), ApiError> {
+        check_length("title", self.title, NAME_CHARACTERS)?;
+        check_length("model", self.model, NAME_CHARACTERS)?;
+        check_length("system", self.system, SYSTEM_CHARACTERS)?;
+        let stop = self.sampling.and_then(|sampling| sampling.stop.as_deref());
+        let stop = stop.unwrap_or_default();
+        if stop.len() > STOPS {
+            return Err(ApiError::invalid(format!(
+                "sampling.stop: {} texts, at most {STOPS} are kept",
+                stop.len()
+            )));
+        }
+        for text in stop {
+            check_length("sampling.stop", Some(text), NAME_CHARACTERS)?;
+        }
+        Ok(())
+    }
 }
 
 /// Refuses a text of more than `characters` characters.

@@ -2,7 +2,7 @@
 
 use super::{
     ConversationPath, Page,
-    body::{self, Json, check_length, made, nullable_text, optional_text},
+    body::{self, Json, Settings, check_length, made, nullable_text, optional_text},
     page_limit,
 };
 use crate::{
@@ -21,8 +21,6 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-/// The longest title and model name, in characters.
-pub(super) const NAME_CHARACTERS: usize = 500;
 /// The longest search, in characters.
 const SEARCH_CHARACTERS: usize = 1000;
 
@@ -102,8 +100,13 @@ pub(super) async fn create(
         system,
         sampling,
     } = body.value;
-    check_length("title", title.as_deref(), NAME_CHARACTERS)?;
-    check_length("model", model.as_deref(), NAME_CHARACTERS)?;
+    Settings {
+        title: title.as_deref(),
+        model: model.as_deref(),
+        system: system.as_deref(),
+        sampling: sampling.as_ref(),
+    }
+    .check()?;
     let new = NewConversation {
         id: ConversationId::new(),
         title: one_line(&title.unwrap_or_default()),
@@ -168,12 +171,13 @@ pub(super) async fn change(
         sampling,
         head_id,
     } = body.value;
-    check_length("title", title.as_deref(), NAME_CHARACTERS)?;
-    check_length(
-        "model",
-        model.as_ref().and_then(Option::as_deref),
-        NAME_CHARACTERS,
-    )?;
+    Settings {
+        title: title.as_deref(),
+        model: model.as_ref().and_then(Option::as_deref),
+        system: system.as_ref().and_then(Option::as_deref),
+        sampling: sampling.as_ref(),
+    }
+    .check()?;
     let head_id = head_id.map(Option::unwrap_or_default);
     let head = head_id.as_deref().map(str::parse);
     let change = ConversationChange {

@@ -2,8 +2,8 @@
 
 use super::{
     RouteOptions,
-    body::{Json, check_length, made, sampling},
-    conversations::{NAME_CHARACTERS, Shown, etag, named},
+    body::{Json, NAME_CHARACTERS, Settings, check_length, made, sampling},
+    conversations::{Shown, etag, named},
     export::{FORMAT, FORMAT_VERSION},
 };
 use crate::{
@@ -102,15 +102,22 @@ impl Import {
     fn check(self, options: &RouteOptions) -> Result<WholeConversation, ApiError> {
         self.check_format()?;
         let title = text("title", self.title)?;
-        check_length("title", title.as_deref(), NAME_CHARACTERS)?;
         let model = text("model", self.model)?;
-        check_length("model", model.as_deref(), NAME_CHARACTERS)?;
+        let system = text("system", self.system)?;
+        let sampling = sampling_of(self.sampling)?;
+        Settings {
+            title: title.as_deref(),
+            model: model.as_deref(),
+            system: system.as_deref(),
+            sampling: Some(&sampling),
+        }
+        .check()?;
         let new = NewConversation {
             id: ConversationId::new(),
             title: one_line(&title.unwrap_or_default()),
             model: named(model),
-            system: named(text("system", self.system)?),
-            sampling: sampling_of(self.sampling)?,
+            system: named(system),
+            sampling,
             created_at: time("created_at", self.created_at)?,
         };
         let updated_at = time("updated_at", self.updated_at)?;
@@ -223,6 +230,8 @@ impl ImportedMessage {
         }
         let tool_calls: Option<Vec<Map<String, Value>>> =
             optional(&place("tool_calls"), self.tool_calls)?;
+        let model = text(&place("model"), self.model)?;
+        check_length(&place("model"), model.as_deref(), NAME_CHARACTERS)?;
         let message = Message {
             id: MessageId::new(),
             parent_id: parent.transpose()?,
@@ -230,7 +239,7 @@ impl ImportedMessage {
             content,
             reasoning: text(&place("reasoning"), self.reasoning)?,
             tool_calls,
-            model: text(&place("model"), self.model)?,
+            model,
             status,
             finish_reason: text(&place("finish_reason"), self.finish_reason)?,
             usage: object(&place("usage"), self.usage)?,

@@ -2,7 +2,7 @@
 
 use super::{
     ConversationPath, RouteOptions, attach,
-    body::{Json, made, nullable_text, optional_text},
+    body::{Json, NAME_CHARACTERS, check_length, made, nullable_text, optional_text},
 };
 use crate::{
     auth::CurrentUser,
@@ -146,6 +146,7 @@ impl Asking {
         attach::session(&self.request)?;
         let once = body.once();
         let model = body.value.model.clone();
+        check_length("model", model.as_deref(), NAME_CHARACTERS)?;
         let start = Start {
             owner: current.user.id,
             request_id: self.request_id.to_string(),

@@ -41,6 +41,7 @@ async fn a_message_without_text_or_of_another_shape_is_refused_and_nothing_is_st
     let path = messages(&app).await;
     let (open, close) = ("[".repeat(10_000), "]".repeat(10_000));
     let deep = format!(r#"{{"deep": {open}{close}, "content": {open}{close}}}"#);
+    let long = json!({"content": "x", "model": "x".repeat(501)}).to_string();
     for (status, kind, body) in [
         (422, "invalid-value", ""),
         (422, "invalid-value", "{}"),
@@ -50,6 +51,7 @@ async fn a_message_without_text_or_of_another_shape_is_refused_and_nothing_is_st
         (422, "invalid-value", r#"{"content": 5}"#),
         (422, "invalid-value", r#"{"content": ["x"]}"#),
         (422, "invalid-value", &deep),
+        (422, "invalid-value", &long),
         (422, "invalid-value", r#"["x"]"#),
         (422, "invalid-value", r#""x""#),
         (422, "invalid-value", "null"),
@@ -95,6 +97,9 @@ async fn conversations_and_logins_of_another_shape_are_refused() {
         json!({"title": long}),
         json!({"system": {}}),
         json!({"model": long}),
+        json!({"system": "x".repeat(100_001)}),
+        json!({"sampling": {"stop": [long]}}),
+        json!({"sampling": {"stop": vec!["x"; 17]}}),
     ] {
         let create = app.owner.post("/api/conversations").json(&body);
         refused(create, 422, "invalid-value", &body.to_string()).await;

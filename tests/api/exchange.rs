@@ -458,6 +458,12 @@ async fn a_file_that_is_none_of_ours_is_refused_with_the_place_and_nothing_is_st
     refused(&json!({"title": "ChatGPT's", "mapping": {}}), "format:").await;
     let long = json!("x".repeat(10_000));
     refused(&with("/title", long.clone()), "title: 10000 characters").await;
+    let place = "/messages/1/model";
+    refused(&with(place, long.clone()), "messages[1].model: 10000").await;
+    let stop = json!({"stop": [long]});
+    refused(&with("/sampling", stop), "sampling.stop: 10000").await;
+    let system = json!("x".repeat(100_001));
+    refused(&with("/system", system), "system: 100001 characters").await;
     refused(&with("/model", long), "model: 10000 characters").await;
 
     let damaged = file().to_string();
