@@ -14,14 +14,9 @@ let ahead = 0; // How far the server's clock is before ours.
 /** The time as the server has it: its dates compare with nothing else. */
 export const serverNow = () => Date.now() + ahead;
 
-/** `crypto.randomUUID` exists in secure contexts only, and plain HTTP on a LAN is none. */
+/** A name that nobody else has. `crypto.randomUUID` exists in secure contexts only, and plain HTTP on a LAN is none. */
 export function uuid() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /** What the server refused, as RFC 9457 says it; status 0 when it could not be reached. */
@@ -86,13 +81,10 @@ async function attempt(method, path, { body, once, version, signal } = {}) {
   throw problemOf(response, answer);
 }
 
-function problemOf(response, answer) {
-  let told = {};
+function problemOf({ status, headers }, answer) {
+  const told = { title: words.unexpected(status), retry_after: Number(headers.get('Retry-After')) || undefined };
   try {
-    told = JSON.parse(answer);
-  } catch {
-    // A proxy's error page says nothing to a person.
-  }
-  const seconds = Number(response.headers.get('Retry-After')) || undefined;
-  return new Problem({ title: words.unexpected(response.status), retry_after: seconds, ...told, status: response.status });
+    Object.assign(told, JSON.parse(answer));
+  } catch { /* A proxy's error page says nothing to a person. */ }
+  return new Problem({ ...told, status });
 }

@@ -14,7 +14,6 @@ import { translate, words } from './words.js';
 
 let open = null; // The open conversation; null: a new one, which is made with its first question.
 let plans = {}; // Settings of the one that is not there yet.
-const removed = new Set(); // Deleted from here: the feed tells us nothing new.
 
 translate();
 sidebar.start({ remove, changed: (about) => heard('conversation', about), failed });
@@ -67,7 +66,7 @@ async function enter(refusal) {
     },
     anew: catchUp,
     trouble(what) {
-      element('account').classList.toggle('away', what !== null);
+      element('account').classList.toggle('offline', what !== null);
       element('connection').textContent = what === null || open?.running ? '' : what === true ? words.offline : sentence(what);
     },
     end: (status) => status === 401 && askToSignIn(words.signInAgain),
@@ -90,13 +89,11 @@ function askToSignIn(why) {
   element('token').focus();
 }
 
-element('sign-in').addEventListener('submit', (event) => {
+element('sign-in').onsubmit = (event) => {
   event.preventDefault();
-  const [, token] = /^(?:.*#login=)?([\w.~-]+)$/.exec(element('token').value.trim()) ?? [];
+  signIn(element('token').value.trim().replace(/^.*#login=/, ''));
   element('token').value = '';
-  if (token) signIn(token);
-  else askToSignIn(words.notAToken);
-});
+};
 
 async function signOut() {
   try {
@@ -104,11 +101,9 @@ async function signOut() {
   } catch (problem) {
     if (problem.status !== 401) return failed(problem);
   }
-  goTo(null);
-  kept.forget('draft.'); // Somebody else may sit here next.
-  composer.moveTo(null, true);
-  sidebar.clear();
-  askToSignIn();
+  composer.clear();
+  kept.clear(); // Somebody else may sit here next.
+  location.replace(location.pathname);
 }
 
 // --- The open conversation
@@ -135,7 +130,7 @@ function become(next) {
 }
 
 function conversation(id) {
-  const made = new Conversation(id, {
+  return new Conversation(id, {
     shown() {
       transcript.show();
       tell();
@@ -143,7 +138,7 @@ function conversation(id) {
     event(message, name, data) {
       transcript.event(message, name, data);
       if (name !== 'done') return;
-      transcript.read(words[data.outcome]);
+      transcript.read(data.outcome === 'completed' ? words.complete : words[data.outcome]);
       tell();
     },
     link(message, trouble) {
@@ -152,7 +147,6 @@ function conversation(id) {
     },
     signedOut: () => askToSignIn(words.signInAgain),
   });
-  return made;
 }
 
 /** Does something for the open conversation, and says in place what went wrong. */
@@ -167,12 +161,12 @@ async function attempt(act, retry, told = () => false) {
 
 /** Reads the open conversation again. */
 function read() {
-  return attempt((mine) => mine.read(), read, ({ status }) => status === 404 && isGone(words.gone));
+  return attempt((mine) => mine.read(), read, ({ status }) => status === 404 && isGone());
 }
 
-function isGone(why) {
+function isGone() {
   goTo(null);
-  composer.say(why);
+  composer.say(words.gone);
   return true;
 }
 
@@ -185,8 +179,8 @@ function catchUp() {
 function heard(name, data) {
   sidebar.hear(name, data);
   if (open === null || open.id !== (data.conversation_id ?? data.id)) return;
-  if (name !== 'deleted') open.hear(name, data) && read();
-  else if (!removed.has(open.id)) isGone(words.deletedElsewhere);
+  if (name === 'deleted') isGone();
+  else if (open.hear(name, data)) read();
 }
 
 /** Title, buttons and composer, as the open conversation is now. */
@@ -225,10 +219,7 @@ async function send(text, draft) {
       if (mine === open) toBottom();
     }, again, ({ status }) => {
       if (status === 422) composer.renew();
-      if (status !== 409) return false;
-      composer.say(words.stillAnswering);
-      read();
-      return true;
+      if (status === 409) read(); // Another tab was faster.
     });
   }, again);
   tell();
@@ -264,30 +255,25 @@ function stop() {
 }
 
 async function remove(id) {
-  removed.add(id);
+  const wasOpen = open?.id === id;
+  const back = () => wasOpen && open === null && goTo(id);
+  if (wasOpen) goTo(null);
   try {
     await request('DELETE', `/api/conversations/${id}`);
   } catch (problem) {
-    removed.delete(id);
-    if (problem.status !== 404) return failed(problem);
+    back();
+    return failed(problem);
   }
-  const wasOpen = open?.id === id;
   sidebar.hear('deleted', { id });
-  if (wasOpen) goTo(null);
   menus.toast(words.deleted, words.undo, () => attempt(async () => {
-    removed.delete(id);
     sidebar.hear('conversation', await request('POST', `/api/conversations/${id}/restore`));
-    if (wasOpen && open === null) goTo(id);
+    back();
   }));
 }
 
 element('file').addEventListener('change', ({ target }) => attempt(async () => {
-  const body = await target.files[0].text().finally(() => (target.value = ''));
-  try {
-    JSON.parse(body);
-  } catch {
-    return composer.say(words.importNotJson);
-  }
+  const body = await target.files[0].text();
+  target.value = '';
   const made = await request('POST', '/api/conversations/import', { body, once: uuid() });
   sidebar.hear('conversation', made);
   sidebar.toggle(false);
@@ -296,41 +282,33 @@ element('file').addEventListener('change', ({ target }) => attempt(async () => {
 
 // --- Buttons and keys
 
-element('new').addEventListener('click', () => {
+element('new').onclick = () => {
   sidebar.toggle(false);
   goTo(null);
-});
+};
 
-element('tune').addEventListener('click', () => {
+element('tune').onclick = () => {
   const mine = open;
   menus.editSettings(mine ? (mine.about ?? {}) : plans, async (change) => {
-    if (!mine) plans = change;
-    else {
-      await mine.change(change, mine.about.version).catch(async (problem) => {
-        if (problem.status !== 412) throw problem;
-        await mine.read();
-        throw Object.assign(problem, { title: words.changedElsewhere, detail: '' });
-      });
-    }
+    if (mine) await mine.change(change);
+    else plans = change;
     tell();
   });
-});
+};
 
-element('actions').addEventListener('click', ({ currentTarget }) => {
+element('actions').onclick = ({ currentTarget }) => {
   menus.openMenu(currentTarget, sidebar.menuOf(open.about, () => sidebar.editTitle(element('title'), open.about, tell)));
-});
+};
 
 /** What to try first: the demo model is asked what it can show. */
-async function offerTries() {
+function offerTries() {
   const box = element('tries');
   if (box.firstChild) return;
-  const offered = (tries) => box.replaceChildren(...tries.map(([title, hint, demo]) => {
-    const text = [make('strong', { textContent: title }), make('span', { textContent: hint })];
-    return make('button', { onclick: async () => send(((await isDemo) && demo) || title, { once: uuid() }) }, ...text);
-  }));
   const isDemo = menus.models().then(({ default: model }) => model === 'continuo-demo');
-  offered(words.tries);
-  if (await isDemo) offered(words.tries.toSpliced(2, 1, words.demoTry));
+  box.append(...words.tries.map(([prompt, demo]) => make('button', {
+    textContent: prompt,
+    onclick: async () => send((await isDemo) ? demo : prompt, { once: uuid() }),
+  })));
 }
 
 const keys = { k: sidebar.seek, 'shift+o': () => element('new').click(), '/': menus.showKeys };

@@ -18,23 +18,23 @@ let countdown;
 /** `send(text, draft)` and `stop()` are what the one button does. */
 export function start({ send, stop }) {
   button.append(icon('send'), make('i'));
-  prompt.addEventListener('input', () => {
+  prompt.oninput = () => {
     draft = { text: prompt.value };
     keepSoon();
     show();
-  });
+  };
   prompt.addEventListener('beforeinput', ({ data }) => data?.length > LONG && settle());
-  prompt.addEventListener('keydown', (event) => {
+  prompt.onkeydown = (event) => {
     // Enter that ends an input method's composition belongs to the input method; Safari says so by 229 only.
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     submit();
-  });
-  element('composer').addEventListener('submit', (event) => {
+  };
+  element('composer').onsubmit = (event) => {
     event.preventDefault();
     if (mode === 'running') stop();
     else submit();
-  });
+  };
   function submit() {
     if (mode !== 'idle' || !draft.text.trim()) return;
     // The same key for the same draft: asking again after a lost answer asks only once.
@@ -54,8 +54,8 @@ export function keep() {
 const keepSoon = soon(keep, 200);
 
 /** Shows the draft of a conversation; null for the one that is not there yet. */
-export function moveTo(conversationId, forget) {
-  if (!forget) keep();
+export function moveTo(conversationId) {
+  keep();
   place = `draft.${conversationId ?? 'new'}`;
   write(kept.get(place) ?? { text: '' });
   say('');
@@ -71,10 +71,12 @@ export function follow(conversationId) {
 /** The server has what was sent in this conversation. */
 export function accepted(conversationId, sent) {
   if (place !== `draft.${conversationId}`) kept.set(`draft.${conversationId}`);
-  else if (draft === sent) {
-    write({ text: '' });
-    keep();
-  }
+  else if (draft === sent) clear();
+}
+
+export function clear() {
+  write({ text: '' });
+  keep();
 }
 
 /** The server will not take this key again. */

@@ -1,7 +1,7 @@
 // The state of the open conversation: what the server told of it, page by page, and the answer that is being followed.
 // Requests and events come in here; views are told what changed, and change nothing by themselves.
 
-import { request, serverNow } from './api.js';
+import { request } from './api.js';
 import { follow } from './stream.js';
 
 const PAGE = 40;
@@ -80,10 +80,9 @@ export class Conversation {
     this.about.head_id = answer;
     if (this.messages.some(({ id }) => id === answer)) return;
     if ((this.leaf?.id ?? null) !== parent) return void (await this.read()); // A branch begins, or this is an answer from before.
-    const rest = { content: '', created_at: new Date(serverNow()).toISOString() };
     this.messages.push(
-      { ...rest, id: asked, parent_id: parent, role: 'user', content, status: 'completed' },
-      { ...rest, id: answer, parent_id: asked, role: 'assistant', status: 'streaming', generation_id: generation },
+      { id: asked, parent_id: parent, role: 'user', content, status: 'completed' },
+      { id: answer, parent_id: asked, role: 'assistant', content: '', status: 'streaming', generation_id: generation },
     );
     this.#follow({ id: generation, seq: 0 });
     this.told.shown();
@@ -100,9 +99,9 @@ export class Conversation {
     return request('POST', `/api/generations/${this.running.id}/stop`);
   }
 
-  /** `version`: only if nobody changed it meanwhile. */
-  async change(body, version) {
-    this.hear('conversation', await request('PATCH', this.path, { body, version }));
+  /** Only if nobody changed it meanwhile. */
+  async change(body) {
+    this.hear('conversation', await request('PATCH', this.path, { body, version: this.about.version }));
   }
 
   /** What the feed says of this conversation. True when it has to be read again. */
@@ -143,7 +142,7 @@ export class Conversation {
     this.#drop();
     const message = this.messages.findLast((candidate) => candidate.generation_id === id);
     if (!message) return; // It is written on another branch.
-    const trail = { seq, from: seq, reconnects: 0, replayed: 0 };
+    const trail = { seq, reconnects: 0, replayed: 0 };
     message.trail = trail;
     let lost;
     const over = () => {
@@ -190,7 +189,6 @@ export class Conversation {
 function apply(message, name, data) {
   const { trail } = message;
   if (name === 'started') message.model = data.model ?? message.model;
-  else if (name === 'usage') message.usage = data;
   else if (name === 'reasoning') {
     if (!message.reasoning) trail.thinking = performance.now();
     message.reasoning = (message.reasoning ?? '') + data.text;
@@ -198,7 +196,7 @@ function apply(message, name, data) {
     if (trail.thinking) trail.thought ??= performance.now() - trail.thinking;
     message.content += data.text;
   } else if (name === 'snapshot') {
-    Object.assign(message, { content: data.text, reasoning: data.reasoning || undefined, tool_calls: data.tool_calls });
+    Object.assign(message, { content: data.text, reasoning: data.reasoning || undefined });
   } else if (name === 'done') {
     const { outcome, ...rest } = data;
     Object.assign(message, rest, { status: outcome });

@@ -12,7 +12,6 @@ export function make(tag, properties = {}, ...children) {
 const SVG = 'http://www.w3.org/2000/svg';
 const paths = {
   again: 'M15.5 8A6 6 0 1 0 16 11M15.8 4v4.2h-4.2',
-  bin: 'M4 6h12M8 6V4h4v2M6 6l.7 10h6.6L14 6',
   back: 'M12 5l-5 5 5 5',
   close: 'M5 5l10 10M15 5L5 15',
   copy: 'M7 7V4.5h8.5V13H13M4.5 7H13v8.5H4.5z',
@@ -21,17 +20,11 @@ const paths = {
   dots: 'M4.5 10h.01M10 10h.01M15.5 10h.01',
   edit: 'M4 16l1-4 8-8 3 3-8 8z',
   forth: 'M8 5l5 5-5 5',
-  globe: 'M10 17a7 7 0 1 0 0-14 7 7 0 0 0 0 14zM3.5 10h13M10 3c-5 5-5 9 0 14 5-5 5-9 0-14',
-  keys: 'M3 6h14v8.5H3zM6 9h.01M9 9h.01M12 9h.01M14.5 9h.01M7 12h6',
   menu: 'M3 6h14M3 10h14M3 14h9',
-  none: '',
   on: 'M5 4l7 6-7 6zM15 4v12',
-  out: 'M12 4H5v12h7M9 10h8M14 7l3 3-3 3',
-  pin: 'M7.5 3.5h5M8.5 3.5l-.5 5-2.5 3h9l-2.5-3-.5-5M10 11.5v5',
   plus: 'M10 4v12M4 10h12',
   search: 'M9 14.5a5.5 5.5 0 1 0 0-11 5.5 5.5 0 0 0 0 11zM13 13l4 4',
   send: 'M10 16V4M5 9l5-5 5 5',
-  up: 'M10 16V4.5M5 9l5-5 5 5',
   tune: 'M3 6h7M14 6h3M3 14h3M10 14h7M12 4v4M8 12v4',
 };
 
@@ -70,10 +63,9 @@ export const kept = {
       else localStorage.setItem(`continuo.${key}`, JSON.stringify(value));
     } catch { /* see above */ }
   },
-  forget(prefix) {
-    for (const key of memory.keys()) if (key.startsWith(prefix)) memory.delete(key);
+  clear() {
     try {
-      for (const key of Object.keys(localStorage)) if (key.startsWith(`continuo.${prefix}`)) localStorage.removeItem(key);
+      localStorage.clear();
     } catch { /* see above */ }
   },
 };

@@ -1,23 +1,19 @@
 // What opens over the page: menus, the toast, preferences, the keys, and the settings of a conversation.
 
 import { request } from './api.js';
-import { element, icon, kept, make } from './dom.js';
+import { element, kept, make } from './dom.js';
 import { otherLanguage, words } from './words.js';
 
 const menu = element('menu');
 let opener;
 
-/** A menu below or above its button. Entries are `[label, icon, act]`; an act that is a path is a download. */
+/** A menu below or above its button. Entries are `[label, act]`; an act that is a path is a download. */
 export function openMenu(button, entries) {
   opener = button;
-  menu.replaceChildren(...entries.map(([label, name, act]) => {
-    const entry = typeof act === 'string' ? make('a', { href: act, download: '' }) : make('button');
-    entry.onclick = () => {
-      close();
-      if (typeof act !== 'string') act();
-    };
-    entry.append(icon(name), label);
-    return entry;
+  menu.replaceChildren(...entries.map(([label, act]) => {
+    const isPath = typeof act === 'string';
+    const onclick = () => (close(), isPath || act());
+    return isPath ? make('a', { href: act, download: '', textContent: label, onclick }) : make('button', { textContent: label, onclick });
   }));
   menu.showPopover();
   const place = button.getBoundingClientRect();
@@ -33,14 +29,11 @@ function close() {
   opener.focus({ preventScroll: true });
 }
 
-menu.addEventListener('keydown', (event) => {
-  const { activeElement: at } = document;
-  if (event.key === 'Escape') close();
-  else if (event.key === 'ArrowDown') (at.nextSibling ?? menu.firstChild).focus();
-  else if (event.key === 'ArrowUp') (at.previousSibling ?? menu.lastChild).focus();
-  else return;
+menu.onkeydown = (event) => {
+  if (event.key !== 'Escape') return;
   event.preventDefault();
-});
+  close();
+};
 
 let fading;
 
@@ -57,7 +50,7 @@ export function toast(text, label, act) {
 /** `importFile()` and `signOut()` are what the menu of the account needs. */
 export function start({ importFile, signOut }) {
   const button = element('preferences');
-  const theme = (name, label) => [label, kept.get('theme') === name ? 'done' : 'none', () => {
+  const theme = (name, label) => [`${kept.get('theme') === name ? '✓ ' : ''}${label}`, () => {
     kept.set('theme', name);
     document.documentElement.dataset.theme = name ?? '';
   }];
@@ -65,13 +58,13 @@ export function start({ importFile, signOut }) {
     theme(undefined, words.systemTheme),
     theme('light', words.light),
     theme('dark', words.dark),
-    [words.language, 'globe', () => {
+    [words.language, () => {
       kept.set('language', otherLanguage);
       location.reload(); // Nothing is lost by that.
     }],
-    [words.keys, 'keys', showKeys],
-    [words.import, 'up', importFile],
-    [words.signOut, 'out', signOut],
+    [words.keys, showKeys],
+    [words.import, importFile],
+    [words.signOut, signOut],
   ]));
   for (const dialog of document.querySelectorAll('dialog')) {
     dialog.addEventListener('click', ({ target }) => (target === dialog || target.matches('[data-close]')) && dialog.close());
@@ -83,7 +76,7 @@ export function showKeys() {
   const keys = {
     send: 'Enter', keysBreak: 'Shift+Enter', keysStop: 'Esc', search: `${control}K`, newConversation: `${control}Shift+O`, keysJump: 'Alt+↑ ↓', keysKeys: `${control}/`,
   };
-  const rows = Object.entries(keys).map(([name, key]) => make('div', {}, make('dt', { textContent: words[name] }), make('dd', {}, make('kbd', { textContent: key }))));
+  const rows = Object.entries(keys).map(([name, key]) => make('div', {}, make('dt', {}, words[name]), make('dd', {}, make('kbd', {}, key))));
   const dialog = element('keys');
   dialog.querySelector('dl').replaceChildren(...rows);
   if (!dialog.open) dialog.showModal();

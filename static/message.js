@@ -100,6 +100,7 @@ export class QuestionView extends MessageView {
       } catch (refusal) {
         problem.textContent = refusal.text;
         problem.hidden = false;
+        area.focus();
       }
       send.disabled = false;
     };
@@ -114,8 +115,7 @@ export class AnswerView extends MessageView {
   #thoughts = make('div', { className: 'text', dir: 'auto' });
   #reasoning = make('details', { className: 'reasoning' }, this.#summary, this.#thoughts);
   #body = make('div');
-  #tools = make('pre', { className: 'tools' });
-  #kept = make('div', { className: 'kept' }, this.#reasoning, this.#body, this.#tools);
+  #kept = make('div', { className: 'kept' }, this.#reasoning, this.#body);
   #away = make('p', { className: 'away', hidden: true });
   #note = make('p', { className: 'note' });
   #quiet = make('summary');
@@ -170,9 +170,9 @@ export class AnswerView extends MessageView {
 
   /** Whether another answer, or more of this one, may be asked for here. */
   offer(isLast, isIdle) {
-    const { status, finish_reason: reason } = this.message;
+    const { status, content, finish_reason: reason } = this.message;
     this.again.hidden = !isIdle;
-    this.more.hidden = !(isLast && isIdle && (status !== 'completed' || reason === 'length'));
+    this.more.hidden = !(isLast && isIdle && content && (status !== 'completed' || reason === 'length'));
   }
 
   destroy() {
@@ -183,14 +183,12 @@ export class AnswerView extends MessageView {
   }
 
   #state() {
-    const { status, problem, stored, finish_reason: reason, tool_calls: calls = [] } = this.message;
+    const { status, problem, stored, finish_reason: reason } = this.message;
     this.element.dataset.status = status;
-    this.#tools.hidden = !calls.length;
-    this.#tools.textContent = calls.map(({ function: { name, arguments: given } = {} }) => `${name}(${given ?? ''})`).join('\n');
     const notes = [];
     if (status !== 'streaming') {
       this.#prose.end();
-      if (problem) notes.push(make('strong', { textContent: words[status] }), sentence(problem));
+      if (problem) notes.push(make('strong', {}, words[status]), sentence(problem));
       else if (status !== 'completed') notes.push(words[status]);
       else if (reason === 'length') notes.push(words.lengthLimit);
       if (stored === false) notes.push(words.notStored);
@@ -216,7 +214,7 @@ export class AnswerView extends MessageView {
   /** The receipt: one quiet line, and what is behind it. */
   #tell() {
     this.#timer = undefined;
-    const { status, model, usage, timings, finish_reason: reason, trail } = this.message;
+    const { status, model, usage, timings, trail } = this.message;
     const isRunning = status === 'streaming';
     const first = timings?.first_token_ms;
     const tokens = usage && `${usage.estimated ? '≈ ' : ''}${number(usage.completion_tokens)}`;
@@ -226,19 +224,16 @@ export class AnswerView extends MessageView {
     if (trail?.reconnects) line.push(words.healed(trail.reconnects));
     this.#quiet.textContent = line.filter(Boolean).join(' · ') || words.receipt;
     const facts = {
-      outcome: isRunning ? words.writing : (words[`${status}Short`] ?? words[status]) + (reason ? ` (${reason})` : ''),
+      outcome: isRunning ? words.writing : words[status],
       model,
       firstToken: first >= 0 && `${number(first)} ms`,
-      total: timings && seconds(timings.total_ms),
-      tokensBoth: usage && `${number(usage.prompt_tokens)} → ${tokens}`,
       speed,
       lastEvent: trail && number(trail.seq),
-      resumedAt: trail?.from && number(trail.from),
       reconnects: trail && number(trail.reconnects),
       replayed: trail && number(trail.replayed),
     };
     const told = Object.entries(facts).filter(([, fact]) => fact);
-    this.#facts.replaceChildren(...told.map(([name, fact]) => make('div', {}, make('dt', { textContent: words[name] }), make('dd', { textContent: fact }))));
+    this.#facts.replaceChildren(...told.map(([name, fact]) => make('div', {}, make('dt', {}, words[name]), make('dd', {}, fact))));
   }
 
   /** The position of an answer that was not followed here. */

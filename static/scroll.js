@@ -28,11 +28,11 @@ transcript.addEventListener('scroll', () => {
   top = transcript.scrollTop;
   if (distance() <= NEAR && !(up && !following)) follow(true);
   else if (up) follow(false);
-}, { passive: true });
-latest.addEventListener('click', () => {
+});
+latest.onclick = () => {
   toBottom();
   element('prompt').focus({ preventScroll: true });
-});
+};
 const watched = new ResizeObserver(grown);
 watched.observe(transcript);
 watched.observe(element('messages'));
@@ -60,10 +60,9 @@ export function inPlace(part, change, after = () => part) {
 /** To the question before or behind the one at the top of the view. */
 export function jump(forward) {
   const edge = transcript.getBoundingClientRect().top + 24;
-  const questions = [...transcript.querySelectorAll('.message.user')];
-  const isThere = (question) => (forward ? question.getBoundingClientRect().top > edge + 2 : question.getBoundingClientRect().top < edge - 2);
-  const target = forward ? questions.find(isThere) : questions.findLast(isThere);
-  if (!target) return forward ? toBottom() : transcript.scrollTo({ top: 0 });
+  const ways = [...transcript.querySelectorAll('.message.user')].map((question) => question.getBoundingClientRect().top - edge);
+  const way = forward ? ways.find((pixels) => pixels > 2) : ways.findLast((pixels) => pixels < -2);
+  if (way === undefined && forward) return toBottom();
   follow(false);
-  transcript.scrollTop += target.getBoundingClientRect().top - edge;
+  transcript.scrollTop += way ?? -transcript.scrollTop;
 }

@@ -26,26 +26,27 @@ const unseen = new Set(kept.get('unseen'));
 /** `remove(id)`, `changed(conversation)` and `failed(problem, retry)` are what rows need. */
 export function start(given) {
   acts = given;
-  search.addEventListener('input', soon(refresh, 150));
-  element('sidebar').addEventListener('keydown', (event) => {
-    const links = [...list.querySelectorAll('a')];
+  search.oninput = soon(refresh, 150);
+  element('sidebar').onkeydown = (event) => {
+    const links = [search, ...list.querySelectorAll('a')];
     const at = links.indexOf(event.target);
-    const isSearch = event.target === search;
-    if (event.key === 'ArrowDown' && (isSearch || at >= 0)) links[at + 1]?.focus();
-    else if (event.key === 'ArrowUp' && at >= 0) (links[at - 1] ?? search).focus();
-    else if (event.key === 'Escape' && isSearch && search.value) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (at < 0) return;
+    if (step) links[at + step]?.focus();
+    else if (at) return;
+    else if (event.key === 'Enter') links[1]?.click();
+    else if (event.key === 'Escape' && search.value) {
       search.value = '';
       refresh();
-    } else if (event.key === 'Enter' && isSearch) links[0]?.click();
-    else return;
+    } else return;
     event.preventDefault();
-  });
-  more.addEventListener('click', () => load(next));
-  list.addEventListener('click', (event) => event.target.closest('a') && toggle(false));
-  element('open-sidebar').addEventListener('click', () => toggle(true));
-  element('close-sidebar').addEventListener('click', () => toggle(false));
-  element('shade').addEventListener('click', () => toggle(false));
-  narrow.addEventListener('change', () => toggle(false));
+  };
+  more.onclick = () => load(next);
+  list.onclick = ({ target }) => void (target.closest('a') && toggle(false));
+  element('open-sidebar').onclick = () => toggle(true);
+  element('close-sidebar').onclick = () => toggle(false);
+  element('shade').onclick = () => toggle(false);
+  narrow.onchange = () => toggle(false);
   document.addEventListener('visibilitychange', () => document.hidden || mark(current));
 }
 
@@ -71,17 +72,6 @@ export function seek() {
 export function mark(id) {
   current = id;
   seen(id, true);
-  paint();
-}
-
-export function clear() {
-  loading.abort();
-  search.value = '';
-  items.clear();
-  running.clear();
-  unseen.clear();
-  kept.set('unseen');
-  found = next = null;
   paint();
 }
 
@@ -136,7 +126,7 @@ const paint = soon(() => {
   if (list.querySelector('form')) return; // Whoever writes a title is not disturbed.
   const { activeElement: held } = document;
   const row = held?.closest('#conversations li[data-id]')?.dataset.id;
-  list.replaceChildren(...groups().map(([name, group]) => make('li', {}, make('h2', { textContent: name }), make('ul', {}, ...group.map(rowOf)))));
+  list.replaceChildren(...groups().map(([name, group]) => make('li', {}, make('h2', {}, name), make('ul', {}, ...group.map(rowOf)))));
   if (row) list.querySelector(`[data-id="${row}"] ${held.localName}`)?.focus({ preventScroll: true });
   more.hidden = !next;
   note.hidden = list.childElementCount > 0;
@@ -176,11 +166,11 @@ function rowOf(item) {
 export function menuOf(item, rename = () => editTitle(list.querySelector(`[data-id="${item.id}"]`), item, paint)) {
   const path = `/api/conversations/${item.id}/export?format=`;
   return [
-    [words.rename, 'edit', rename],
-    [item.pinned ? words.unpin : words.pin, 'pin', () => change(item, { pinned: !item.pinned })],
-    [words.exportMarkdown, 'down', `${path}markdown`],
-    [words.exportJson, 'down', `${path}json`],
-    [words.delete, 'bin', () => acts.remove(item.id)],
+    [words.rename, rename],
+    [item.pinned ? words.unpin : words.pin, () => change(item, { pinned: !item.pinned })],
+    [words.exportMarkdown, `${path}markdown`],
+    [words.exportJson, `${path}json`],
+    [words.delete, () => acts.remove(item.id)],
   ];
 }
 
@@ -223,5 +213,5 @@ function marked(text) {
   if (!sought.length) return [text];
   // Splitting at a group keeps the separators: every second piece is a hit.
   const pieces = text.split(new RegExp(`(${sought.join('|')})`, 'iu'));
-  return pieces.map((piece, index) => (index % 2 ? make('mark', { textContent: piece }) : piece));
+  return pieces.map((piece, index) => (index % 2 ? make('mark', {}, piece) : piece));
 }

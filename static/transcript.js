@@ -66,7 +66,7 @@ export function link(message, trouble) {
 /** Tells whoever does not see the screen. */
 export function read(text) {
   const announcer = element('announcer');
-  announcer.append(make('p', { textContent: text }));
+  announcer.append(make('p', {}, text));
   if (announcer.childElementCount > 9) announcer.firstChild.remove();
 }
 
