@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { assertGrew, visit } from './harness.js';
+import { assertGrew, gate, startAnother, teach, visit } from './harness.js';
 
 visit('an answer streams and equals the stored one', async (visitor) => {
   const tab = await visitor.open();
@@ -66,7 +66,7 @@ visit('stop keeps what was written', async (visitor) => {
   const { content, status } = await visitor.stored(tab);
   assert.equal(status, 'stopped');
   assert.equal(await tab.source(), content);
-  assert.match(await tab.note.innerText(), /You stopped this answer/);
+  assert.match(await tab.note.innerText(), /^Stopped$/);
   assert.equal(await tab.button.getAttribute('aria-label'), 'Send');
 });
 
@@ -130,3 +130,75 @@ visit('a refused prompt stays, with the reason and the time to wait', async (vis
   await tab.ended();
   assert.equal(await tab.notice.isVisible(), false);
 });
+
+visit('stop ends the reading at the model server too', async (visitor) => {
+  const { opened } = gate();
+  const over = teach('never ends', ['Once', ' upon a time'], { until: { at: 1, open: opened } });
+  const tab = await visitor.open();
+  await tab.ask('never ends');
+  await tab.streamed(1);
+  await tab.page.keyboard.press('Escape');
+  await tab.ended('stopped');
+  assert.equal(await over, true, 'its reader left');
+  assert.equal(await tab.source(), 'Once');
+});
+
+visit('an answer that was cut off is carried on', async (visitor) => {
+  const tab = await visitor.open();
+  await tab.ask('cut');
+  await tab.ended('truncated');
+  const begun = await tab.source();
+  await tab.page.getByRole('button', { name: 'Continue' }).click();
+  await tab.page.locator('.message.assistant[data-status=completed]').waitFor();
+  const { content } = await visitor.agrees(tab);
+  assert.ok(content.startsWith(begun) && content.length > begun.length);
+  assert.equal(await tab.page.getByRole('button', { name: 'Continue' }).isVisible(), false);
+});
+
+visit('code has its language, a copy button and a scroll of its own, while it grows', async (visitor) => {
+  const { open, opened } = gate();
+  teach('code please', ['```rust\n', `fn main() { /* ${'long '.repeat(60)} */ }\n`, '```\n'], { until: { at: 2, open: opened } });
+  const tab = await visitor.open();
+  await tab.ask('code please');
+  await tab.prose.locator('pre').getByText('fn main').waitFor();
+  assert.equal(await tab.prose.locator('figcaption').getAttribute('data-language'), 'rust');
+  await tab.prose.getByRole('button', { name: 'Copy' }).waitFor();
+  const [inner, outer] = await tab.prose.locator('pre').evaluate((pre) => [pre.scrollWidth > pre.clientWidth, document.querySelector('#transcript').scrollWidth <= document.querySelector('#transcript').clientWidth]);
+  assert.deepEqual([inner, outer], [true, true]);
+  open();
+  await tab.ended();
+  await visitor.agrees(tab);
+});
+
+visit('a model server that refuses is told in place, and can be asked again', async (visitor) => {
+  const tab = await visitor.open();
+  await tab.ask('error 503');
+  await tab.ended('failed');
+  assert.match(await tab.note.innerText(), /Failed .*503/);
+  await tab.page.getByRole('button', { name: 'Answer again' }).waitFor();
+  await tab.ask('help');
+  await tab.ended();
+});
+
+visit('a server that is about to end says so, keeps the prompt, and the answer is interrupted', async (visitor) => {
+  const { opened } = gate();
+  teach('goes on', ['It goes', ' on'], { until: { at: 1, open: opened } });
+  const server = await startAnother();
+  const page = await visitor.context.newPage();
+  visitor.allow(server.origin);
+  await page.goto(server.link);
+  const tab = visitor.tab(page);
+  await tab.prompt.waitFor();
+  await tab.ask('goes on');
+  await tab.streamed(1);
+  const over = server.close();
+  await page.getByRole('button', { name: 'New conversation' }).click();
+  while ((await visitor.context.request.get(`${server.origin}/readyz`)).status() !== 503);
+  await tab.prompt.fill('one more');
+  await tab.prompt.press('Enter');
+  await tab.notice.waitFor();
+  assert.match(await tab.notice.innerText(), /shut|drain|restart|ending|stopp/i);
+  assert.equal(await tab.prompt.inputValue(), 'one more');
+  server.hurry();
+  await over;
+}, { signedIn: false });

@@ -46,7 +46,17 @@ after(async () => {
 export const { origin, crash } = server;
 
 /** What the model answers to a question from now on; see `upstream.js`. */
-export const { teach } = upstream;
+export const { teach, asked } = upstream;
+
+/** A promise and what opens it. */
+export function gate() {
+  let open;
+  const opened = new Promise((resolve) => (open = resolve));
+  return { open, opened };
+}
+
+/** Another server of its own. */
+export const startAnother = () => startServer('127.0.0.1:0');
 
 /** Another server, which others on the network reach too: by a name that is not this machine's own, without TLS. */
 export async function startOnNetwork() {
@@ -78,7 +88,8 @@ export function visit(name, body, { signedIn = true, ...options } = {}) {
     context.setDefaultTimeout(PATIENCE);
     const faults = [];
     const proxies = [];
-    const isOurs = (url) => /^(data|blob):/.test(url) || [origin, options.baseURL, ...proxies.map((proxy) => proxy.origin)].includes(new URL(url).origin);
+    const others = [origin, options.baseURL];
+    const isOurs = (url) => /^(data|blob):/.test(url) || [...others, ...proxies.map((proxy) => proxy.origin)].includes(new URL(url).origin);
     context.on('request', (request) => {
       if (!isOurs(request.url())) faults.push(`a request left the server: ${request.url()}`);
     });
@@ -92,7 +103,7 @@ export function visit(name, body, { signedIn = true, ...options } = {}) {
     });
     context.on('weberror', (error) => faults.push(String(error.error().stack)));
     try {
-      await body(new Visitor(context, proxies));
+      await body(new Visitor(context, proxies, others));
       assert.deepEqual(faults, []);
     } finally {
       await context.close();
@@ -103,31 +114,58 @@ export function visit(name, body, { signedIn = true, ...options } = {}) {
 
 class Visitor {
   #proxies;
+  #others;
 
-  constructor(context, proxies) {
+  constructor(context, proxies, others) {
     this.context = context;
     this.#proxies = proxies;
+    this.#others = others;
+  }
+
+  /** Requests to this server are no fault. */
+  allow(other) {
+    this.#others.push(other);
   }
 
   /** A new tab, at a path or fragment of the server's or of another origin. */
   async open(where = '', from = origin) {
     const page = await this.context.newPage();
     await page.goto(`${from}/${where}`);
+    return this.tab(page);
+  }
+
+  tab(page) {
     return new Tab(page);
   }
 
   /** A way to the server that can be cut. */
-  async proxy() {
-    const proxy = await startProxy(Number(new URL(origin).port));
+  async proxy(to = origin) {
+    const proxy = await startProxy(Number(new URL(to).port));
     this.#proxies.push(proxy);
     return proxy;
   }
 
   /** What the server says. */
-  async read(path) {
-    const response = await this.context.request.get(origin + path);
-    assert.equal(response.status(), 200, path);
-    return response.json();
+  read(path) {
+    return this.call('GET', path);
+  }
+
+  /** A request beside the page. */
+  async call(method, path, data) {
+    const response = await this.context.request.fetch(origin + path, { method, data, headers: { origin } });
+    assert.ok(response.ok(), `${method} ${path}: ${response.status()} ${await response.text()}`);
+    return response.status() === 204 ? null : response.json();
+  }
+
+  /** A conversation of so many taught turns, made beside the page. */
+  async converse(turns) {
+    const { id } = await this.call('POST', '/api/conversations', {});
+    for (let turn = 1; turn <= turns; turn++) {
+      teach(`question ${turn}`, [`answer ${turn}\n\n`, 'and a second paragraph of it.']);
+      const { generation_id: generation } = await this.call('POST', `/api/conversations/${id}/messages`, { content: `question ${turn}` });
+      while ((await this.read(`/api/generations/${generation}`)).status === 'running');
+    }
+    return id;
   }
 
   /** The latest answer of a tab's conversation, as it is stored. */
@@ -164,6 +202,18 @@ class Tab {
     this.notice = page.locator('#notice');
     this.rows = page.locator('#conversations a');
     this.transcript = page.locator('#transcript');
+    this.receipt = this.answer.locator('.receipt summary');
+  }
+
+  row(id) {
+    return this.page.locator(`#conversations li[data-id="${id}"]`);
+  }
+
+  /** Chooses an entry of the menu of a conversation's row. */
+  async choose(id, name) {
+    await this.row(id).hover();
+    await this.row(id).getByRole('button').click();
+    await this.page.locator('#menu').getByText(name, { exact: true }).click();
   }
 
   /** The latest answer as the model wrote it. */
@@ -274,6 +324,8 @@ async function startServer(bind) {
     link,
     directory,
     close: () => end('SIGTERM'),
+    /** The second signal: answers that still run are interrupted. */
+    hurry: () => child.kill('SIGTERM'),
     /** Ends the process without warning and starts another in its place. */
     async crash() {
       await end('SIGKILL');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { visit } from './harness.js';
+import { gate, teach, visit } from './harness.js';
 
 visit('conversations are listed, found and opened', async (visitor) => {
   const tab = await visitor.open();
@@ -44,12 +44,8 @@ visit('a conversation is renamed, pinned and deleted from its row', async (visit
   await tab.ask('help');
   await tab.ended();
   const id = tab.conversation;
-  const row = tab.page.locator(`#conversations li[data-id="${id}"]`);
-  const choose = async (name) => {
-    await row.hover();
-    await row.getByRole('button').click();
-    await tab.page.locator('#menu').getByText(name, { exact: true }).click();
-  };
+  const row = tab.row(id);
+  const choose = (name) => tab.choose(id, name);
   await choose('Rename');
   await row.locator('input').fill('Of rivers');
   await tab.page.keyboard.press('Enter');
@@ -85,3 +81,76 @@ visit('a phone shows the conversation, and the list on request', async (visitor)
   await tab.rows.first().click();
   await page.locator('#sidebar').waitFor({ state: 'hidden' });
 }, { viewport: { width: 390, height: 760 } });
+
+visit('titles and texts are searched, also for two Chinese characters', async (visitor) => {
+  teach('Of lighthouses', ['They stand where the **zircon** glows.']);
+  teach('泡茶的方法', ['先把水烧开，再投茶叶。']);
+  const tab = await visitor.open();
+  await tab.ask('Of lighthouses');
+  await tab.ended();
+  const english = tab.conversation;
+  await tab.page.getByRole('button', { name: 'New conversation' }).click();
+  await tab.ask('泡茶的方法');
+  await tab.ended();
+  const chinese = tab.conversation;
+  const search = tab.page.getByRole('searchbox');
+  for (const [sought, id] of [['LIGHTHOUSES', english], ['zircon', english], ['茶叶', chinese]]) {
+    await search.fill(sought);
+    await tab.page.waitForFunction((text) => [...document.querySelectorAll('#conversations mark')].some((mark) => mark.textContent.toLowerCase() === text), sought.toLowerCase());
+    assert.deepEqual(await tab.rows.evaluateAll((rows) => rows.map((row) => row.closest('li').dataset.id)), [id], sought);
+  }
+  await search.fill('zircon');
+  await tab.row(english).waitFor();
+  await search.press('Enter');
+  await tab.prose.getByText('zircon').waitFor();
+  await search.press('Escape');
+  assert.equal(await search.inputValue(), '');
+  await tab.row(chinese).waitFor();
+});
+
+visit('what was deleted comes back by undo', async (visitor) => {
+  teach('keep me', ['I am here.']);
+  const tab = await visitor.open();
+  await tab.ask('keep me');
+  await tab.ended();
+  const id = tab.conversation;
+  await tab.choose(id, 'Delete');
+  await tab.row(id).waitFor({ state: 'detached' });
+  assert.equal(await tab.page.locator('.message').count(), 0);
+  await tab.page.locator('#toast').getByRole('button', { name: 'Undo' }).click();
+  await tab.row(id).waitFor();
+  await tab.prose.getByText('I am here.').waitFor();
+});
+
+visit('a dot tells where an answer is written, and where one was not yet read', async (visitor) => {
+  const { open, opened } = gate();
+  teach('elsewhere', ['some', ' more'], { until: { at: 1, open: opened } });
+  const here = await visitor.open();
+  await here.ask('elsewhere');
+  await here.streamed(1);
+  const id = here.conversation;
+  const there = await visitor.open();
+  await there.row(id).locator('.dot.running').waitFor();
+  open();
+  await there.row(id).locator('.dot.unseen').waitFor();
+  await here.ended();
+  await there.row(id).locator('a').click();
+  await there.row(id).locator('.dot').waitFor({ state: 'detached' });
+});
+
+visit('what happens in one tab is told in the other', async (visitor) => {
+  teach('told', ['yes']);
+  const here = await visitor.open();
+  const there = await visitor.open();
+  await there.page.getByText('open in 2 places').waitFor();
+  await here.ask('told');
+  await here.ended();
+  const id = here.conversation;
+  await there.row(id).waitFor();
+  await here.choose(id, 'Rename');
+  await here.row(id).locator('input').fill('Told by me');
+  await here.page.keyboard.press('Enter');
+  await there.row(id).getByText('Told by me').waitFor();
+  await here.choose(id, 'Delete');
+  await there.row(id).waitFor({ state: 'detached' });
+});

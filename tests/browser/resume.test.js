@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { assertGrew, crash, visit } from './harness.js';
+import { assertGrew, crash, teach, visit } from './harness.js';
 
 visit('a reload in the middle of an answer loses nothing and doubles nothing', async (visitor) => {
   const tab = await visitor.open();
@@ -137,4 +137,50 @@ visit('events are read whatever way their bytes are cut', async (visitor) => {
     whole: [{ name: 'delta', data: '{"text":"漢😀"}', id: '7' }, { name: 'ping', data: '{}' }, { name: 'message', data: 'a\nb', id: '8' }],
     wrong: [],
   });
+});
+
+visit('the line is dotted while the connection is away, and the receipt says what was made good', async (visitor) => {
+  teach('mend', Array.from({ length: 400 }, (_, index) => `word${index} `), { pause: 20 });
+  const proxy = await visitor.proxy();
+  const tab = await visitor.open('', proxy.origin);
+  await tab.ask('mend');
+  await tab.streamed(200);
+  proxy.shut();
+  await tab.answer.getByText('Reconnecting… the server is still writing.').waitFor();
+  proxy.reopen();
+  await tab.answer.getByText('Reconnecting…').waitFor({ state: 'hidden' });
+  await tab.ended();
+  assert.match(await tab.receipt.innerText(), /reconnected [1-9]/);
+  await tab.receipt.click();
+  const facts = Object.fromEntries(await tab.answer.locator('.receipt dl > div').evaluateAll((rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent))));
+  const { generation_id: generation } = await visitor.stored(tab);
+  const { seq, timings } = await visitor.read(`/api/generations/${generation}`);
+  assert.equal(facts.Outcome, 'Complete');
+  assert.equal(facts['Last event'].replace(',', ''), String(seq));
+  assert.ok(Number(facts['Events replayed']) > 20, facts['Events replayed']);
+  assert.ok(Number(facts.Reconnects) >= 1);
+  assert.equal(facts['First token'], `${timings.first_token_ms} ms`);
+  await visitor.agrees(tab);
+});
+
+visit('a tab that nobody sees lets go of its streams, and resumes when it is seen', async (visitor) => {
+  teach('unseen', Array.from({ length: 300 }, (_, index) => `word${index} `), { pause: 15 });
+  const tab = await visitor.open();
+  await tab.page.clock.install();
+  await tab.page.reload();
+  await tab.ask('unseen');
+  await tab.streamed(50);
+  const look = (hidden) => tab.page.evaluate((isHidden) => {
+    Object.defineProperty(document, 'hidden', { value: isHidden, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+  const attached = async () => (await visitor.read(`/api/operator/emitters`)).items.filter(({ target }) => JSON.stringify(target ?? '').includes('')).length;
+  await look(true);
+  const before = await attached();
+  await tab.page.clock.fastForward(21_000);
+  await tab.page.waitForTimeout(300);
+  assert.equal(await attached(), before - 2, 'feed and answer');
+  await look(false);
+  await tab.ended();
+  await visitor.agrees(tab);
 });

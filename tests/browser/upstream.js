@@ -5,11 +5,14 @@ import http from 'node:http';
 /** `demo`: the demo model's address, `http://127.0.0.1:PORT`. */
 export async function startUpstream(demo) {
   const lessons = new Map();
+  const asked = [];
   const server = http.createServer(async (request, response) => {
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks).toString();
-    const messages = request.method === 'POST' ? messagesIn(body) : [];
+    const prompt = request.method === 'POST' ? read(body) : {};
+    const { messages = [] } = prompt;
+    asked.push(prompt);
     const lesson = lessons.get(messages.findLast(({ role }) => role === 'user')?.content);
     if (lesson) return recite(lesson, messages, response);
     const { host: _, ...headers } = request.headers;
@@ -28,10 +31,13 @@ export async function startUpstream(demo) {
     /**
      * What is answered to this question: pieces of text, `pause` milliseconds between them. Before the piece `until.at` it waits for
      * the promise `until.open`. `pieces` is anything that can be iterated, or makes that of the messages that the model is given.
+     * Returns a promise that says, when the answer is over, whether its reader left before.
      */
     teach(question, pieces, { pause = 0, until } = {}) {
-      lessons.set(question, { pieces, pause, until });
+      return new Promise((over) => lessons.set(question, { pieces, pause, until, over }));
     },
+    /** The bodies of what was asked of the model, in order. */
+    asked,
     close() {
       server.closeAllConnections();
       server.close();
@@ -39,15 +45,16 @@ export async function startUpstream(demo) {
   };
 }
 
-function messagesIn(body) {
+function read(body) {
   try {
-    return JSON.parse(body).messages ?? [];
+    return JSON.parse(body);
   } catch {
-    return [];
+    return {};
   }
 }
 
-async function recite({ pieces, pause, until }, messages, response) {
+async function recite({ pieces, pause, until, over }, messages, response) {
+  response.on('close', () => over(!response.writableFinished));
   response.writeHead(200, { 'Content-Type': 'text/event-stream' });
   const say = (choice) => response.write(`data: ${JSON.stringify({ choices: [{ index: 0, finish_reason: null, ...choice }] })}\n\n`);
   let index = 0;

@@ -1,0 +1,89 @@
+// Themes, the phone's keyboard, keys, and both languages. What assistive tools see is judged in access.test.js.
+
+import assert from 'node:assert/strict';
+import { gate, teach, visit } from './harness.js';
+
+const phone = { viewport: { width: 390, height: 760 }, hasTouch: true, isMobile: true };
+
+visit('the theme that was chosen is there before anything is painted', async (visitor) => {
+  await visitor.context.addInitScript(() => {
+    new MutationObserver((_, observer) => {
+      if (!document.body) return;
+      window.themeAtFirst = document.documentElement.dataset.theme;
+      observer.disconnect();
+    }).observe(document, { childList: true, subtree: true });
+  });
+  const { page } = await visitor.open();
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await paper();
+  await page.getByRole('button', { name: 'Preferences' }).click();
+  await page.locator('#menu').getByText('Dark').click();
+  const dark = await paper();
+  assert.notEqual(dark, light);
+  await page.reload();
+  assert.equal(await page.evaluate(() => window.themeAtFirst), 'dark');
+  assert.equal(await paper(), dark);
+  await page.getByRole('button', { name: 'Preferences' }).click();
+  await page.locator('#menu').getByText('System').click();
+  assert.equal(await paper(), light);
+});
+
+visit('a phone whose keyboard opens shows the prompt and the end of the answer', async (visitor) => {
+  teach('tall', Array.from({ length: 30 }, (_, index) => `Paragraph ${index}.\n\n`));
+  const tab = await visitor.open();
+  await tab.ask('tall');
+  await tab.ended();
+  await tab.page.setViewportSize({ width: 390, height: 380 });
+  const prompt = await tab.prompt.boundingBox();
+  assert.ok(prompt.y + prompt.height <= 380, 'the prompt is above the keyboard');
+  assert.ok(Number.parseFloat(await tab.prompt.evaluate((one) => getComputedStyle(one).fontSize)) >= 16, 'or the phone zooms in');
+  await tab.page.waitForFunction(() => {
+    const { scrollHeight, scrollTop, clientHeight } = document.querySelector('#transcript');
+    return scrollHeight - scrollTop - clientHeight < 2;
+  });
+}, phone);
+
+visit('everything has its key', async (visitor) => {
+  teach('keys', ['pressed']);
+  const { page, prompt, ...tab } = await visitor.open();
+  await prompt.fill('first line');
+  await prompt.press('Shift+Enter');
+  await page.keyboard.type('second line');
+  assert.equal(await prompt.inputValue(), 'first line\nsecond line');
+  assert.equal(await page.locator('.message').count(), 0);
+  await page.keyboard.press('Control+k');
+  assert.ok(await page.getByRole('searchbox').evaluate((search) => search === document.activeElement));
+  await page.keyboard.press('Control+/');
+  await page.locator('#keys').waitFor();
+  await page.keyboard.press('Escape');
+  await page.locator('#keys').waitFor({ state: 'hidden' });
+  await page.keyboard.press('Control+Shift+O');
+  assert.ok(await prompt.evaluate((one) => one === document.activeElement));
+  assert.equal(await prompt.inputValue(), 'first line\nsecond line', 'it is still the new conversation');
+  assert.ok(tab);
+});
+
+visit('send and stop are one button, and it keeps the focus', async (visitor) => {
+  const { open, opened } = gate();
+  teach('one button', ['some', ' more'], { until: { at: 1, open: opened } });
+  const tab = await visitor.open();
+  await tab.prompt.fill('one button');
+  await tab.button.click();
+  await tab.streamed(1);
+  const has = () => tab.button.evaluate((button) => button === document.activeElement && button.getAttribute('aria-label'));
+  assert.equal(await has(), 'Stop');
+  open();
+  await tab.ended();
+  assert.equal(await has(), 'Send');
+});
+
+visit('the language can be switched, and stays', async (visitor) => {
+  const { page } = await visitor.open();
+  await page.getByRole('heading', { name: 'What is on your mind?' }).waitFor();
+  await page.getByRole('button', { name: 'Preferences' }).click();
+  await page.locator('#menu').getByText('中文').click();
+  await page.getByRole('heading', { name: '想聊点什么？' }).waitFor();
+  await page.reload();
+  await page.getByRole('heading', { name: '想聊点什么？' }).waitFor();
+  assert.equal(await page.locator('html').getAttribute('lang'), 'zh-CN');
+});
