@@ -166,10 +166,10 @@ fn violations(module: &str, depth: usize, source: &str) -> Vec<String> {
     }
     for (at, token) in tokens.iter().enumerate() {
         let tracked = module == "chat" && at > 1 && tokens[at - 2..at] == ["tasks", "."];
-        // Work on a file of the spool: short, and awaited by the runtime's end.
-        let of_a_file = module == "recorder" && token == "spawn_blocking";
+        // Work on a file of the spool, or on a text for the search index: short, and awaited.
+        let is_awaited = ["recorder", "store"].contains(&module) && token == "spawn_blocking";
         let spawns = ["spawn", "spawn_local", "spawn_blocking"].contains(&token.as_str());
-        if spawns && !tracked && !of_a_file {
+        if spawns && !tracked && !is_awaited {
             wrong.push(format!("{module} spawns a task that nobody tracks"));
         }
     }
