@@ -22,6 +22,8 @@ pub struct Frame {
 pub struct Events {
     response: reqwest::Response,
     buffer: Vec<u8>,
+    /// So much of the buffer holds no blank line: a frame of megabytes is looked through once, not with every piece that comes.
+    looked_through: usize,
     frames: VecDeque<Frame>,
     /// Every byte that came.
     pub raw: Vec<u8>,
@@ -34,6 +36,7 @@ impl Events {
         Self {
             response,
             buffer: Vec::new(),
+            looked_through: 0,
             frames: VecDeque::new(),
             raw: Vec::new(),
         }
@@ -62,11 +65,17 @@ impl Events {
             };
             self.raw.extend_from_slice(&piece);
             self.buffer.extend_from_slice(&piece);
-            while let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
-                let frame: Vec<u8> = self.buffer.drain(..end + 2).collect();
+            while let Some(end) = self.buffer[self.looked_through..]
+                .windows(2)
+                .position(|two| two == b"\n\n")
+            {
+                let end = self.looked_through + end + 2;
+                let frame: Vec<u8> = self.buffer.drain(..end).collect();
+                self.looked_through = 0;
                 self.frames
                     .push_back(parse(std::str::from_utf8(&frame).expect("UTF-8")));
             }
+            self.looked_through = self.buffer.len().saturating_sub(1);
         }
     }
 
