@@ -8,6 +8,7 @@ import { assertSame, newLink, origin, teach, visit } from './harness.js';
 
 teach('A word?', ['One ', 'word.']);
 
+const DAY = 86_400_000;
 const MEGABYTE = 1024 * 1024;
 const asUser = { origin, 'x-session-id': 'beside-the-page' };
 
@@ -219,13 +220,23 @@ for (const [name, days] of [['behind', -1], ['ahead', 1]]) {
           return Real.now() + skew;
         }
       };
-    }, days * 86_400_000);
+    }, days * DAY);
+    const groups = {};
+    for (const [name, time] of [['Yesterday', Date.now() - DAY], ['Previous 7 days', Date.now() - 4 * DAY], ['March 2020', Date.UTC(2020, 2, 15)]]) {
+      const at = new Date(time).toISOString();
+      const file = { format: 'continuo.conversation', format_version: 1, title: name, created_at: at, updated_at: at, messages: [{ id: 'a', parent_id: null, role: 'user', status: 'completed', content: 'x', created_at: at }] };
+      const made = await visitor.context.request.post(`${origin}/api/conversations/import`, { headers: asUser, data: file });
+      groups[name] = (await made.json()).id;
+    }
     const tab = await visitor.open();
     await tab.ask('A word?');
     await tab.ended();
-    const group = tab.page.locator('#conversations > li').filter({ has: tab.page.locator(`[data-id="${tab.conversation}"]`) });
-    assert.equal(await group.locator('h2').textContent(), 'Today');
-    assert.equal(await group.locator('li').first().getAttribute('data-id'), tab.conversation);
+    groups.Today = tab.conversation;
+    for (const [name, id] of Object.entries(groups)) {
+      const group = tab.page.locator('#conversations > li').filter({ has: tab.page.locator(`[data-id="${id}"]`) });
+      assert.equal(await group.locator('h2').textContent(), name);
+    }
+    assert.equal(await tab.page.locator('#conversations li[data-id]').first().getAttribute('data-id'), tab.conversation);
     await tab.page.route('**/messages', (route) => route.fulfill({ status: 429, contentType: 'application/problem+json', body: JSON.stringify({ title: 'Too many', status: 429, retry_after: 2 }) }), { times: 1 });
     await tab.prompt.fill('A word?');
     await tab.prompt.press('Enter');
