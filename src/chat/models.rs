@@ -57,7 +57,7 @@ impl Chat {
     }
 
     /// What is asked for, else what is configured, else the first that the upstream lists, else `default`: a missing list fails nothing.
-    pub(super) async fn model(&self, upstream: &Upstream, asked: Option<String>) -> String {
+    pub async fn model(&self, upstream: &Upstream, asked: Option<String>) -> String {
         if let Some(model) = asked.or_else(|| self.options.model.clone()) {
             return model;
         }
@@ -88,6 +88,7 @@ impl Models {
                 ),
                 status: None,
                 retry_after: None,
+                words: None,
             }),
         };
         // A list that fails at once costs nothing to ask for again; one that does not come would hold up every answer.

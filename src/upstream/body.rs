@@ -72,7 +72,7 @@ impl BodyReader {
                     Ok(Some(event)) => {
                         let verdict = self.chunks.read(event.data, event.is_error, deltas);
                         keep(&mut self.payloads, event.data, &verdict);
-                        verdict
+                        verdict.quoting(event.data)
                     }
                     Ok(None) => return None,
                     Err(_) => Verdict::Failed(too_large("event", self.limit)),
@@ -96,14 +96,14 @@ impl BodyReader {
                 if let Verdict::Done = verdict {
                     keep(&mut self.payloads, body, &Verdict::GoOn);
                 }
-                verdict
+                verdict.quoting(body)
             }
             Shape::Events(events) => {
                 let last = match events.finish() {
                     Some(event) => {
                         let verdict = self.chunks.read_last(event.data, event.is_error, deltas);
                         keep(&mut self.payloads, event.data, &verdict);
-                        verdict
+                        verdict.quoting(event.data)
                     }
                     None => Verdict::Skipped,
                 };
@@ -148,9 +148,26 @@ impl BodyReader {
             .unwrap_or_default()
     }
 
+    /// True when the body is one JSON text.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.shape, Shape::Whole(_))
+    }
+
     /// How many events, or parts of them, could not be read.
     pub fn skipped(&self) -> u64 {
         self.chunks.skipped()
+    }
+}
+
+impl Verdict {
+    /// An error that the upstream reports keeps the JSON in which it does.
+    fn quoting(self, json: &[u8]) -> Self {
+        match self {
+            Self::Failed(error) if error.kind == Failure::Reported => {
+                Self::Failed(error.in_words(json, Vec::new()))
+            }
+            verdict => verdict,
+        }
     }
 }
 

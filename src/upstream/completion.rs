@@ -72,6 +72,11 @@ impl Completion {
         self.reader.take_payloads()
     }
 
+    /// True when the answer came as one JSON text, whatever was asked for. Known once a step brought something.
+    pub fn is_whole(&self) -> bool {
+        self.reader.is_whole()
+    }
+
     /// How many events, or parts of them, were unreadable and left out so far.
     pub fn skipped(&self) -> u64 {
         self.reader.skipped()

@@ -1,6 +1,7 @@
 //! What an upstream says when it refuses: its own words, and how long to leave it alone.
 
-use super::{Failure, Secret, UpstreamError};
+use super::{Failure, Secret, UpstreamError, Words};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +19,20 @@ impl UpstreamError {
             message: message.into(),
             status: None,
             retry_after: None,
+            words: None,
         }
+    }
+
+    /// With the JSON object that says it, if it is one.
+    pub(super) fn in_words(mut self, json: &[u8], headers: Vec<(String, String)>) -> Self {
+        let json = String::from_utf8_lossy(json);
+        let json = json.trim_start_matches('\u{feff}').trim();
+        let is_object = json.starts_with('{') && serde_json::from_str::<IgnoredAny>(json).is_ok();
+        self.words = Some(Box::new(Words {
+            json: is_object.then(|| json.to_owned()),
+            headers,
+        }));
+        self
     }
 
     /// Ready to be shown: without the key, without control characters, of a bearable length.
@@ -27,6 +41,9 @@ impl UpstreamError {
             && key.len() >= SECRET_LENGTH
         {
             self.message = self.message.replace(key, "…");
+            if let Some(json) = self.words.as_mut().and_then(|words| words.json.as_mut()) {
+                *json = json.replace(key, "…");
+            }
         }
         let mut message = String::new();
         let shown = self.message.split(|c: char| c.is_control() || c == ' ');
@@ -100,6 +117,12 @@ fn status_in(value: &Value) -> Option<u16> {
         (400..600).contains(&number).then_some(number)
     });
     own.or_else(|| status_in(fields.get("error")?))
+}
+
+/// True of a header that tells a client when to try again, or what is left of a budget.
+pub(super) fn is_for_clients(name: &str) -> bool {
+    ["retry-after", "retry-after-ms", "x-should-retry"].contains(&name)
+        || name.starts_with("x-ratelimit-")
 }
 
 /// How long the response asks to be left alone. `header` looks a name up.

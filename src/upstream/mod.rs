@@ -100,6 +100,17 @@ pub struct UpstreamError {
     pub status: Option<u16>,
     /// When it asked to be left alone for a while.
     pub retry_after: Option<Duration>,
+    /// What it said itself, for clients that speak its language.
+    pub words: Option<Box<Words>>,
+}
+
+/// An upstream's refusal as it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// The body, or the payload of an event, when it is a JSON object. Without the upstream's key, should that be in it.
+    pub json: Option<String>,
+    /// When to try again and what is left of which budget; names in lower case.
+    pub headers: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

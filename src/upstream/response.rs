@@ -78,7 +78,12 @@ async fn refused(response: &mut ClientResponse, options: &UpstreamOptions) -> Up
         );
     }
     error.retry_after = failure::retry_after(status.as_u16(), SystemTime::now(), header);
-    error
+    let told = response.headers().iter().filter_map(|(name, value)| {
+        let told = failure::is_for_clients(name.as_str()).then(|| value.to_str().ok())??;
+        Some((name.as_str().to_owned(), told.to_owned()))
+    });
+    let told = told.collect();
+    error.in_words(&body, told)
 }
 
 /// The rest of the body, of at most `limit` bytes.
