@@ -228,7 +228,10 @@ pub async fn identify(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    if request.path().starts_with("/api/") {
+    if ["/api/", "/v1/"]
+        .iter()
+        .any(|prefix| request.path().starts_with(prefix))
+    {
         let auth = Data::<Auth>::clone(request.app_data().expect("the application has its Auth"));
         let identity = Identity(auth.user(request.request()).await);
         request.extensions_mut().insert(identity);

@@ -9,13 +9,15 @@ mod history;
 mod models;
 mod overlap;
 mod reading;
+mod relay;
 mod run;
 mod titles;
 mod twins;
 
-pub use attach::Attachment;
+pub use attach::{Attachment, Payloads};
 pub use history::{BranchRead, ConversationRead, ListedRead, MessageRead, RunningAt};
 pub use models::ModelList;
+pub use relay::{Begun, Opening, Relay, RelayRefused};
 
 use crate::{
     feed::Feeds,
@@ -137,6 +139,8 @@ pub enum ChatError {
     Elsewhere,
     #[error("the end of the generation is not in the database yet")]
     Unsettled,
+    #[error("the generation has payloads and no events")]
+    Relayed,
 }
 
 impl Chat {
@@ -194,7 +198,7 @@ impl Chat {
         let log = EventLog::new(self.registry.log_bytes());
         let generation = Generation::new(
             started.generation_id,
-            started.message_id,
+            Some(started.message_id),
             start.owner,
             start.request_id.clone(),
             log,

@@ -4,9 +4,10 @@
 //! with that the registry entry.
 
 use crate::{
-    cursor::{Cursor, Frame},
+    cursor::{Cursor, Frame, Log},
     event::{Encoded, Event},
     model::Problem,
+    openai,
     registry::{Attached, Reason},
 };
 use actix_web::{
@@ -14,10 +15,13 @@ use actix_web::{
     http::header::{CACHE_CONTROL, HeaderName, HeaderValue},
 };
 use actix_web_lab::sse::{self, Sse};
-use futures_util::{Stream, stream};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
 use rand::RngExt as _;
-use std::{collections::VecDeque, time::Duration};
-use tokio::time::Instant;
+use std::{
+    collections::VecDeque, convert::Infallible, fmt::Write as _, future::ready, time::Duration,
+};
+use tokio::time::{Instant, sleep_until};
 
 /// How emitters behave.
 #[derive(Debug, Clone)]
@@ -37,21 +41,28 @@ pub fn respond(
     attached: Attached,
     options: &EmitterOptions,
 ) -> HttpResponse {
-    let now = Instant::now();
-    let reader = Reader {
-        cursor,
-        attached,
-        frames: VecDeque::new(),
-        greeted: false,
-        heartbeat: options.heartbeat,
-        // Spread, so that ten thousand readers of one answer do not all beat at once.
-        next_beat: now
-            + options
-                .heartbeat
-                .mul_f64(rand::rng().random_range(0.5..1.0)),
-        ends_at: now + jittered(options.lifetime),
-    };
-    event_stream(request, stream::unfold(reader, Reader::next), options)
+    let ends_at = Instant::now() + jittered(options.lifetime);
+    let reader = Reader::new(cursor, attached, options, Some(ends_at));
+    let events = reader.stream(event).filter_map(ready);
+    event_stream(request, events, options)
+}
+
+/// The same of a log of payloads, as OpenAI's clients read them.
+///
+/// They do not come back by themselves, so it has no lifetime, and does not end in silence: whatever else ends it before the end of the
+/// log is told as an error.
+pub fn respond_payloads(
+    cursor: Cursor,
+    attached: Attached,
+    options: &EmitterOptions,
+) -> HttpResponse {
+    let reader = Reader::new(cursor, attached, options, None);
+    let lines = reader.stream(|sign, _| Ok::<_, Infallible>(lines(sign)));
+    let mut response = HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .streaming(lines);
+    never_buffered(&mut response);
+    response
 }
 
 /// A stream that only says why there is none now; browsers come back after `retry:`.
@@ -74,6 +85,11 @@ fn event_stream(
         .with_retry_duration(jittered(options.retry))
         .respond_to(request)
         .map_into_boxed_body();
+    never_buffered(&mut response);
+    response
+}
+
+fn never_buffered(response: &mut HttpResponse) {
     let headers = response.headers_mut();
     headers.insert(
         CACHE_CONTROL,
@@ -84,7 +100,6 @@ fn event_stream(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
     );
-    response
 }
 
 /// Within a tenth of `duration`, either way.
@@ -92,44 +107,149 @@ fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(rand::rng().random_range(0.9..1.1))
 }
 
+/// What a reader has for its client.
+enum Sign {
+    /// It is attached.
+    Greeting,
+    Frame(Frame),
+    /// It is alive, and has read up to here.
+    Beat(u64),
+    /// It ends here, and the log does not.
+    Cut,
+}
+
+/// As an event of the contract.
+fn event(sign: Sign, log: &dyn Log) -> Option<sse::Event> {
+    match sign {
+        // Flushes the head and proves to the client that the stream is open, however long the first event takes.
+        Sign::Greeting => Some(sse::Event::Comment("continuo".into())),
+        Sign::Frame(Frame { seq, event }) => {
+            let data = sse::Data::new(event.data).event(event.name);
+            Some(match seq {
+                Some(seq) => data.id(log.id(seq)).into(),
+                None => data.into(),
+            })
+        }
+        Sign::Beat(seq) => {
+            let Encoded { name, data } = Event::Ping { seq }.encode();
+            Some(sse::Data::new(data).event(name).into())
+        }
+        Sign::Cut => None,
+    }
+}
+
+/// As lines that OpenAI's clients read. No blank line without data before it, and no `retry:`: the Python client takes each blank line behind an
+/// id for an event, and stumbles over its missing JSON.
+fn lines(sign: Sign) -> Bytes {
+    match sign {
+        Sign::Greeting => Bytes::from_static(b": continuo\n"),
+        Sign::Beat(_) => Bytes::from_static(b": ping\n"),
+        Sign::Cut => {
+            let problem = Problem::new(
+                503,
+                "cut",
+                "The stream was cut",
+                "the connection was ended before the answer was; read on at its `Location`",
+            );
+            data_lines(None, &openai::error(&problem))
+        }
+        Sign::Frame(Frame { seq, event }) => data_lines(seq, &event.data),
+    }
+}
+
+fn data_lines(seq: Option<u64>, payload: &str) -> Bytes {
+    let mut lines = String::with_capacity(payload.len() + 40);
+    if let Some(seq) = seq {
+        let _ = writeln!(lines, "id: {seq}");
+    }
+    // A payload that came in several lines leaves in as many.
+    for line in payload.split(['\n', '\r']) {
+        lines.extend(["data: ", line, "\n"]);
+    }
+    lines.push('\n');
+    lines.into()
+}
+
 struct Reader {
     cursor: Cursor,
     attached: Attached,
     /// Read from the log and not yet sent: at most one read's worth.
     frames: VecDeque<Frame>,
-    greeted: bool,
+    state: State,
     heartbeat: Duration,
     next_beat: Instant,
-    ends_at: Instant,
+    ends_at: Option<Instant>,
+}
+
+enum State {
+    New,
+    Reading,
+    /// After what is in `frames`.
+    Leaving,
+    Ended,
 }
 
 impl Reader {
-    /// The next event and the reader after it; `None` ends the response.
-    async fn next(mut self) -> Option<(sse::Event, Self)> {
-        if !self.greeted {
-            self.greeted = true;
-            // Flushes the head and proves to the client that the stream is open, however long the first event takes.
-            return Some((sse::Event::Comment("continuo".into()), self));
+    fn new(
+        cursor: Cursor,
+        attached: Attached,
+        options: &EmitterOptions,
+        ends_at: Option<Instant>,
+    ) -> Self {
+        // Spread, so that ten thousand readers of one answer do not all beat at once.
+        let first_beat = options
+            .heartbeat
+            .mul_f64(rand::rng().random_range(0.5..1.0));
+        Self {
+            cursor,
+            attached,
+            frames: VecDeque::new(),
+            state: State::New,
+            heartbeat: options.heartbeat,
+            next_beat: Instant::now() + first_beat,
+            ends_at,
+        }
+    }
+
+    /// What it has for its client, in words that `tell` finds.
+    fn stream<T>(self, tell: impl Fn(Sign, &dyn Log) -> T) -> impl Stream<Item = T> {
+        stream::unfold((self, tell), async |(reader, tell)| {
+            let (sign, reader) = reader.next().await?;
+            let told = tell(sign, &**reader.cursor.log());
+            Some((told, (reader, tell)))
+        })
+    }
+
+    /// The next sign and the reader after it; `None` ends the response.
+    async fn next(mut self) -> Option<(Sign, Self)> {
+        match self.state {
+            State::New => {
+                self.state = State::Reading;
+                return Some((Sign::Greeting, self));
+            }
+            State::Ended => return None,
+            State::Reading | State::Leaving => {}
         }
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 self.attached.sent(frame.seq, frame.event.data.len());
-                return Some((self.data(frame), self));
+                return Some((Sign::Frame(frame), self));
             }
             // Asked here too: while events never pause the timer below is not looked at.
-            if Instant::now() >= self.ends_at {
+            if self.ends_at.is_some_and(|at| Instant::now() >= at) {
                 self.attached.leave(Reason::Lifetime);
-                return None;
+                self.state = State::Leaving;
+            }
+            if matches!(self.state, State::Leaving) {
+                self.state = State::Ended;
+                return (!self.cursor.is_at_end()).then_some((Sign::Cut, self));
             }
             tokio::select! {
                 biased;
                 () = self.attached.asked_to_end() => {
                     // At a shutdown every answer has its terminal event by now: it goes out before the stream ends.
                     self.frames = if self.attached.reason() == Reason::Shutdown { self.rest() } else { VecDeque::new() };
-                    self.ends_at = Instant::now();
-                    if self.frames.is_empty() {
-                        return None;
-                    }
+                    self.state = State::Leaving;
                 }
                 frames = self.cursor.next() => {
                     let Some(frames) = frames else {
@@ -138,13 +258,12 @@ impl Reader {
                     };
                     self.frames = frames.into();
                 }
-                () = tokio::time::sleep_until(self.next_beat.min(self.ends_at)) => {
-                    if Instant::now() >= self.ends_at {
+                () = sleep_until(self.ends_at.map_or(self.next_beat, |at| at.min(self.next_beat))) => {
+                    if self.ends_at.is_some_and(|at| Instant::now() >= at) {
                         continue;
                     }
                     self.next_beat = Instant::now() + self.heartbeat;
-                    let Encoded { name, data } = Event::Ping { seq: self.cursor.seq() }.encode();
-                    return Some((sse::Data::new(data).event(name).into(), self));
+                    return Some((Sign::Beat(self.cursor.seq()), self));
                 }
             }
         }
@@ -158,14 +277,6 @@ impl Reader {
                 return rest;
             }
             rest.extend(frames);
-        }
-    }
-
-    fn data(&self, frame: Frame) -> sse::Event {
-        let data = sse::Data::new(frame.event.data).event(frame.event.name);
-        match frame.seq {
-            Some(seq) => data.id(self.cursor.log().id(seq)).into(),
-            None => data.into(),
         }
     }
 }

@@ -242,7 +242,7 @@ mod tests {
     fn generation(owner: UserId) -> Arc<Generation> {
         let log = EventLog::new(1024);
         let (id, message) = (GenerationId::new(), MessageId::new());
-        let generation = Generation::new(id, message, owner, String::new(), log);
+        let generation = Generation::new(id, Some(message), owner, String::new(), log);
         generation.belongs_to(ConversationId::new());
         generation.into()
     }
@@ -331,7 +331,7 @@ mod tests {
             ("presence", r#"{"sessions":2}"#)
         );
         let generation = generation(UserId::new());
-        let (id, message) = (generation.id, generation.message_id);
+        let (id, message) = (generation.id, generation.message_id.expect("set"));
         let conversation = generation.conversation_id().expect("set");
         for (progress, word) in [
             (Progress::Running, "running"),

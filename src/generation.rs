@@ -3,6 +3,10 @@
 //! Owned by the task that reads the upstream (`chat`), shared with whoever attaches or stops. It outlives its request and its
 //! readers. How it ends is claimed once: the first claim wins, and every later one is told so.
 
+mod audience;
+
+pub use audience::Audience;
+
 use crate::{
     event::Transcript,
     log::EventLog,
@@ -13,7 +17,7 @@ use crate::{
 };
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -24,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub struct Generation {
     pub id: GenerationId,
-    /// The answer it writes.
-    pub message_id: MessageId,
+    /// The answer it writes; `None` when no conversation keeps it.
+    pub message_id: Option<MessageId>,
     pub owner: UserId,
     /// The id of the request that asked for it.
     pub request_id: String,
@@ -35,6 +39,7 @@ pub struct Generation {
     /// Up to which position its events are safe in the store or on disk. Held while some are on their way there.
     pub recorded: Arc<tokio::sync::Mutex<u64>>,
     conversation_id: OnceLock<ConversationId>,
+    audience: Mutex<Weak<Audience>>,
     claim: OnceLock<Outcome>,
     ending: OnceLock<Ending>,
     kept: AtomicBool,
@@ -45,7 +50,7 @@ pub struct Generation {
 impl Generation {
     pub fn new(
         id: GenerationId,
-        message_id: MessageId,
+        message_id: Option<MessageId>,
         owner: UserId,
         request_id: String,
         log: Arc<EventLog>,
@@ -60,6 +65,7 @@ impl Generation {
             started: Instant::now(),
             recorded: Arc::default(),
             conversation_id: OnceLock::new(),
+            audience: Mutex::default(),
             claim: OnceLock::new(),
             ending: OnceLock::new(),
             kept: AtomicBool::new(false),
@@ -76,6 +82,11 @@ impl Generation {
     /// Set once, by its task, before the first event.
     pub fn belongs_to(&self, conversation: ConversationId) {
         let _ = self.conversation_id.set(conversation);
+    }
+
+    /// False while its turn is still being stored, or was refused: nobody finds it then.
+    pub fn is_there(&self) -> bool {
+        self.message_id.is_none() || self.conversation_id().is_some()
     }
 
     /// Claims how it ends and answers how it really does: with `outcome` when this is the first claim, else as claimed before.
@@ -138,10 +149,9 @@ impl Generation {
     }
 
     fn record_with(&self, ending: Option<&Ending>, seq: u64) -> Option<GenerationRecord> {
-        let conversation_id = self.conversation_id()?;
-        Some(GenerationRecord {
+        self.is_there().then(|| GenerationRecord {
             id: self.id,
-            conversation_id,
+            conversation_id: self.conversation_id(),
             message_id: self.message_id,
             status: ending.map_or(Progress::Running, |ending| Progress::Ended(ending.outcome)),
             seq,
@@ -171,7 +181,7 @@ mod tests {
         for _ in 0..200 {
             let generation = Arc::new(Generation::new(
                 GenerationId::new(),
-                MessageId::new(),
+                Some(MessageId::new()),
                 UserId::new(),
                 String::new(),
                 EventLog::new(1024),
@@ -207,7 +217,7 @@ mod tests {
             const OUTCOMES: [Outcome; 4] = [Outcome::Completed, Outcome::Stopped, Outcome::Failed, Outcome::Interrupted];
             let generation = Arc::new(Generation::new(
                 GenerationId::new(),
-                MessageId::new(),
+                Some(MessageId::new()),
                 UserId::new(),
                 String::new(),
                 EventLog::new(1024),

@@ -14,6 +14,7 @@ pub mod head;
 pub mod log;
 pub mod markdown;
 pub mod model;
+pub mod openai;
 pub mod problem;
 pub mod recorder;
 pub mod registry;

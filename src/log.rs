@@ -8,6 +8,7 @@ use crate::{
     event::{Encoded, Event, EventSegment, GapReason, Snapshot, Transcript},
     markdown::{NewBlocks, Rendered},
     model::GenerationId,
+    openai,
 };
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -15,12 +16,22 @@ use tokio::sync::watch;
 /// What an entry costs besides its JSON: its place in the list and two allocations.
 const ENTRY_BYTES: usize = 96;
 
+/// What the entries of a log are; it is fixed when the log starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The events of the contract.
+    Chat,
+    /// The upstream's own payloads, which are nobody's to assemble here, and what ends such a stream.
+    OpenAi,
+}
+
 /// A reader takes at most this many events at once, so that a long replay does not hold the lock.
 const READ_AT_MOST: usize = 64;
 
 /// An append-only list of events, positions from 1.
 #[derive(Debug)]
 pub struct EventLog {
+    format: Format,
     state: Mutex<State>,
     /// The position of the last event; readers wait here.
     tail: watch::Sender<u64>,
@@ -28,6 +39,7 @@ pub struct EventLog {
 
 #[derive(Debug)]
 struct State {
+    format: Format,
     /// Events up to here are not held one by one, only in the transcript.
     base: u64,
     /// Those after it, without the terminal one.
@@ -71,7 +83,17 @@ pub enum AppendError {
 impl EventLog {
     /// An empty log that refuses events, other than the terminal one, once it holds `bytes_at_most`.
     pub fn new(bytes_at_most: usize) -> Arc<Self> {
+        Self::empty(Format::Chat, bytes_at_most)
+    }
+
+    /// The same for an upstream's payloads.
+    pub fn of_payloads(bytes_at_most: usize) -> Arc<Self> {
+        Self::empty(Format::OpenAi, bytes_at_most)
+    }
+
+    fn empty(format: Format, bytes_at_most: usize) -> Arc<Self> {
         Self::with(State {
+            format,
             base: 0,
             events: Vec::new(),
             end: None,
@@ -99,6 +121,7 @@ impl EventLog {
     ) -> Arc<Self> {
         let told = events.iter().rev().find_map(Encoded::closes_blocks);
         Self::with(State {
+            format: Format::Chat,
             base,
             blocks_are_told: told.unwrap_or(true),
             events,
@@ -112,15 +135,36 @@ impl EventLog {
     fn with(state: State) -> Arc<Self> {
         let (tail, _) = watch::channel(state.tail());
         Arc::new(Self {
+            format: state.format,
             state: Mutex::new(state),
             tail,
         })
     }
 
-    /// Appends and tells the readers. After the terminal event nothing more is taken.
+    /// Appends and tells the readers. After the terminal event nothing more is taken. A log of payloads takes the terminal event only,
+    /// and tells it in its own words.
     pub fn append(&self, event: &Event) -> Result<u64, AppendError> {
-        let encoded = event.encode();
+        let encoded = match (self.format, event) {
+            (Format::OpenAi, Event::Done(done)) => openai::end(done),
+            _ => event.encode(),
+        };
         let seq = self.lock().append(event, encoded)?;
+        self.tail.send_replace(seq);
+        Ok(seq)
+    }
+
+    /// Appends a payload as it came.
+    pub fn append_payload(&self, payload: String) -> Result<u64, AppendError> {
+        self.append_raw(payload, false)
+    }
+
+    /// Appends the payload that ends a log of payloads.
+    pub fn append_end(&self, payload: String) -> Result<u64, AppendError> {
+        self.append_raw(payload, true)
+    }
+
+    fn append_raw(&self, payload: String, is_end: bool) -> Result<u64, AppendError> {
+        let seq = self.lock().push(openai::payload(payload), is_end)?;
         self.tail.send_replace(seq);
         Ok(seq)
     }
@@ -162,6 +206,16 @@ impl EventLog {
     /// The position of the last event; 0 before the first.
     pub fn seq(&self) -> u64 {
         *self.tail.borrow()
+    }
+
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// True when the events after this position are there, or will be.
+    pub fn has(&self, after: u64) -> bool {
+        let state = self.lock();
+        (state.base..=state.tail()).contains(&after)
     }
 
     pub fn is_closed(&self) -> bool {
@@ -229,17 +283,23 @@ impl Log for EventLog {
 
 impl State {
     fn append(&mut self, event: &Event, encoded: Encoded) -> Result<u64, AppendError> {
+        let closes_blocks = encoded.closes_blocks();
+        let seq = self.push(encoded, event.is_terminal())?;
+        self.transcript.apply(event);
+        self.blocks_are_told = closes_blocks.unwrap_or(self.blocks_are_told);
+        Ok(seq)
+    }
+
+    fn push(&mut self, encoded: Encoded, is_end: bool) -> Result<u64, AppendError> {
         let cost = encoded.data.len() + ENTRY_BYTES;
         if self.end.is_some() {
             return Err(AppendError::Ended);
         }
-        if self.bytes + cost > self.bytes_at_most && !event.is_terminal() {
+        if self.bytes + cost > self.bytes_at_most && !is_end {
             return Err(AppendError::Full);
         }
         self.bytes += cost;
-        self.transcript.apply(event);
-        self.blocks_are_told = encoded.closes_blocks().unwrap_or(self.blocks_are_told);
-        if event.is_terminal() {
+        if is_end {
             self.end = Some((self.last_event() + 1, encoded));
         } else {
             self.events.push(encoded);
@@ -276,6 +336,8 @@ impl State {
             Some((seq, done)) if after.checked_add(1) == Some(*seq) => {
                 vec![Next::Event(*seq, done.clone())]
             }
+            // Whoever reads payloads asked before whether they are there: OpenAI has no words for a gap.
+            _ if self.format == Format::OpenAi => Vec::new(),
             _ => vec![self.start_over(after)],
         }
     }

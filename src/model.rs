@@ -222,8 +222,11 @@ pub struct Message {
 #[derive(Debug, Clone, Serialize)]
 pub struct GenerationRecord {
     pub id: GenerationId,
-    pub conversation_id: ConversationId,
-    pub message_id: MessageId,
+    /// Absent, as the message is, of an answer that no conversation keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
     #[serde(serialize_with = "generation_status")]
     pub status: Progress,
     /// The position of its latest event.

@@ -1,17 +1,20 @@
 //! Errors at the edge of HTTP: every body that is not a success is an RFC 9457 problem, and a 5xx is logged here, once.
 //!
 //! Handlers and extractors fail with [`ApiError`]. [`edge`] wraps the whole application: it gives every problem the id of its request
-//! and turns what the framework answers by itself (404, 405, malformed paths) into problems too.
+//! and turns what the framework answers by itself (404, 405, malformed paths) into problems too. Below `/v1` it tells each of them as
+//! OpenAI would.
 
 use crate::{
-    chat::{ChatError, StartError},
+    chat::{ChatError, RelayRefused, StartError},
     model::Problem,
+    openai,
     registry::Full,
     store::{StoreError, TurnRefused},
     text::with_causes,
+    upstream::Words,
 };
 use actix_web::{
-    Error, HttpMessage, HttpResponse, ResponseError,
+    Error, HttpMessage, HttpResponse, HttpResponseBuilder, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -31,6 +34,8 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub struct ApiError {
     problem: Box<Problem>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// What the upstream said, for a client of `/v1`.
+    words: Option<Box<Words>>,
 }
 
 impl ApiError {
@@ -39,6 +44,7 @@ impl ApiError {
         Self {
             problem: Box::new(Problem::new(status, name, title, detail)),
             source: None,
+            words: None,
         }
     }
 
@@ -216,11 +222,37 @@ impl From<StartError> for ApiError {
     }
 }
 
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem: Box::new(problem),
+            source: None,
+            words: None,
+        }
+    }
+}
+
+impl From<RelayRefused> for ApiError {
+    fn from(refused: RelayRefused) -> Self {
+        let RelayRefused { problem, words } = refused;
+        Self {
+            words,
+            ..problem.into()
+        }
+    }
+}
+
 impl From<ChatError> for ApiError {
     fn from(error: ChatError) -> Self {
         match error {
             ChatError::Store(error) => error.into(),
             ChatError::Unsettled => Self::store_unavailable(),
+            ChatError::Relayed => Self::new(
+                409,
+                "has-no-events",
+                "This answer has no events",
+                "no conversation keeps it; read it at `/v1/generations/{id}/events`",
+            ),
             ChatError::Elsewhere => Self::new(
                 503,
                 "runs-elsewhere",
@@ -280,17 +312,34 @@ impl ApiError {
 }
 
 fn respond(status: StatusCode, problem: &Problem) -> HttpResponse {
-    let mut response = HttpResponse::build(status);
+    let mut response = refusal(status, problem);
     response
         .content_type(PROBLEM_JSON)
-        .insert_header((header::CACHE_CONTROL, "no-store"));
+        .body(serde_json::to_string(problem).expect("a problem is JSON"))
+}
+
+/// In OpenAI's words; in the upstream's own, where it said something that its clients understand.
+fn respond_as_openai(status: StatusCode, problem: &Problem, words: Option<&Words>) -> HttpResponse {
+    let mut response = refusal(status, problem);
+    for (name, value) in words.iter().flat_map(|words| &words.headers) {
+        response.insert_header((name.as_str(), value.as_str()));
+    }
+    let theirs = words.and_then(|words| words.json.as_deref());
+    response
+        .content_type("application/json")
+        .body(openai::error_or_ours(theirs, problem))
+}
+
+fn refusal(status: StatusCode, problem: &Problem) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
     if let Some(seconds) = problem.retry_after {
         response.insert_header((header::RETRY_AFTER, seconds));
     }
     if status == StatusCode::UNAUTHORIZED {
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
-    response.body(serde_json::to_string(problem).expect("a problem is JSON"))
+    response
 }
 
 /// The outermost layer: request ids on everything, problems for every error.
@@ -299,9 +348,10 @@ pub async fn edge(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let request_id = request.extensions().get::<RequestId>().copied();
+    let is_v1 = request.path() == "/v1" || request.path().starts_with("/v1/");
     let mut response = next.call(request).await?.map_into_boxed_body();
     if response.status().is_client_error() || response.status().is_server_error() {
-        response = with_problem(response, request_id);
+        response = with_problem(response, request_id, is_v1);
     }
     let headers = response.headers_mut();
     headers.insert(
@@ -314,7 +364,11 @@ pub async fn edge(
     Ok(response)
 }
 
-fn with_problem(response: ServiceResponse, request_id: Option<RequestId>) -> ServiceResponse {
+fn with_problem(
+    response: ServiceResponse,
+    request_id: Option<RequestId>,
+    is_v1: bool,
+) -> ServiceResponse {
     let status = response.status();
     let known = response
         .response()
@@ -332,7 +386,12 @@ fn with_problem(response: ServiceResponse, request_id: Option<RequestId>) -> Ser
         ..problem
     };
     let allow = response.headers().get(header::ALLOW).cloned();
-    let mut answer = respond(status, &problem);
+    let words = known.and_then(|error| error.words.as_deref());
+    let mut answer = if is_v1 {
+        respond_as_openai(status, &problem, words)
+    } else {
+        respond(status, &problem)
+    };
     if let Some(allow) = allow {
         answer.headers_mut().insert(header::ALLOW, allow);
     }

@@ -5,7 +5,7 @@ use crate::{
     cursor::Cursor,
     event::{Done, Encoded, Event, EventSegment, Transcript},
     generation::Generation,
-    log::EventLog,
+    log::{EventLog, Format},
     model::{
         ConversationId, GenerationId, GenerationRecord, LOST_POSITIONS, Message, Outcome, Progress,
         UserId,
@@ -22,6 +22,14 @@ pub struct Attachment {
     pub target: Target,
     pub cursor: Cursor,
     pub conversation_id: Option<ConversationId>,
+}
+
+/// What there is of a generation's payloads.
+#[derive(Debug)]
+pub enum Payloads {
+    Here(Attachment),
+    /// There are none after this position: they left memory, or never were.
+    Gone,
 }
 
 /// What there is of a generation.
@@ -47,14 +55,17 @@ impl Chat {
         let (log, conversation_id) = match self.find(user, id).await? {
             None => return Ok(None),
             Some(Found::Elsewhere(_)) => return Err(ChatError::Elsewhere),
+            Some(Found::Live(generation)) if generation.log.format() == Format::OpenAi => {
+                return Err(ChatError::Relayed);
+            }
             Some(Found::Live(generation)) => (generation.log.clone(), generation.conversation_id()),
             Some(Found::Waiting(waiting)) => {
                 let log = in_one_piece(&waiting.record, waiting.transcript());
-                (log, Some(waiting.record.conversation_id))
+                (log, waiting.record.conversation_id)
             }
             Some(Found::Stored(StoredGeneration { record, message })) => {
                 let log = self.stored_log(&record, transcript(message), after).await?;
-                (log, Some(record.conversation_id))
+                (log, record.conversation_id)
             }
         };
         Ok(Some(Attachment {
@@ -62,6 +73,30 @@ impl Chat {
             cursor: log.cursor(after),
             conversation_id,
         }))
+    }
+
+    /// A reader of the payloads of this user's generation from position `after`; `None` when there is no such generation of theirs.
+    pub async fn attach_payloads(
+        &self,
+        user: UserId,
+        id: GenerationId,
+        after: u64,
+    ) -> Result<Option<Payloads>, ChatError> {
+        let generation = match self.find(user, id).await? {
+            None => return Ok(None),
+            Some(Found::Live(generation)) if generation.log.format() == Format::OpenAi => {
+                generation
+            }
+            Some(_) => return Ok(Some(Payloads::Gone)),
+        };
+        if !generation.log.has(after) {
+            return Ok(Some(Payloads::Gone));
+        }
+        Ok(Some(Payloads::Here(Attachment {
+            target: Target::Generation(id),
+            cursor: Cursor::new(generation.payloads(), after),
+            conversation_id: generation.conversation_id(),
+        })))
     }
 
     /// With the events after `after`, as far as they are kept one by one.
@@ -117,9 +152,7 @@ impl Chat {
             looks += 1;
             if let Some(generation) = self.registry.generation(user, id) {
                 // One whose turn is still being stored, or was refused, is not there for anybody.
-                return Ok(generation
-                    .conversation_id()
-                    .map(|_| Found::Live(generation)));
+                return Ok(generation.is_there().then_some(Found::Live(generation)));
             }
             if let Some(waiting) = self.recorder.waiting(user, id) {
                 return Ok(Some(Found::Waiting(waiting)));

@@ -8,6 +8,7 @@ use crate::{
     recorder::interruption,
     upstream::{Failure, UpstreamError},
 };
+use std::time::Duration;
 
 /// Why reading ended, when not by the upstream's own word.
 pub(super) enum Stopper {
@@ -109,7 +110,11 @@ pub(super) fn of_upstream(error: &UpstreamError) -> Problem {
             "upstream-late",
             "The model server did not answer in time",
         ),
-        (Failure::Reported, _) => (502, "upstream-error", "The model server reported an error"),
+        (Failure::Reported, status) => (
+            status.unwrap_or(502),
+            "upstream-error",
+            "The model server reported an error",
+        ),
         (Failure::Truncated, _) => (502, "upstream-truncated", "The answer was cut off"),
         (Failure::Silent, _) => (504, "upstream-silent", "The model server fell silent"),
         (Failure::TooLong, _) => (504, "answer-too-long", "The answer took too long"),
@@ -128,6 +133,10 @@ pub(super) fn of_upstream(error: &UpstreamError) -> Problem {
         retry_after,
         ..Problem::new(status, name, title, error.message.clone())
     }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One line for each finished generation; no text of anybody's.

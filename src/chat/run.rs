@@ -2,7 +2,7 @@
 
 use super::{
     Chat, Start, StartError, Started,
-    ending::{Stopper, outcome_of, problem_of, report},
+    ending::{Stopper, millis, outcome_of, problem_of, report},
     reading::{self, Reading},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(super) async fn run(
     generation.belongs_to(turn.conversation_id);
     // It goes before the slot does, whatever happens in between.
     let announced = chat.feeds.begun(&generation);
-    reply.send(Ok(started));
+    reply.send(Ok(started.clone()));
     chat.tell(start.owner, turn.conversation_id);
 
     let before = turn.before.as_ref();
@@ -61,7 +61,7 @@ pub(super) async fn run(
         let started = Event::Started(event::Started {
             generation_id: generation.id,
             conversation_id: turn.conversation_id,
-            message_id: generation.message_id,
+            message_id: started.message_id,
             parent_id: Some(turn.parent_id),
             model,
             base: before.map(|before| before.text.chars().count() as u64),
@@ -204,8 +204,4 @@ fn announce(generation: &Generation, announced: &Announced, ending: &Ending, sto
         .expect("only this task ends the log, once");
     // Whoever reads the generation because of this finds its end.
     announced.ended(ending.outcome);
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

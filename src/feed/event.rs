@@ -26,7 +26,7 @@ pub enum FeedEvent<'a> {
     Generation {
         id: GenerationId,
         conversation_id: Option<ConversationId>,
-        message_id: MessageId,
+        message_id: Option<MessageId>,
         status: &'static str,
     },
     /// How many sessions of this user follow the feed now.
@@ -38,7 +38,7 @@ pub enum FeedEvent<'a> {
 pub struct Running {
     id: GenerationId,
     conversation_id: Option<ConversationId>,
-    message_id: MessageId,
+    message_id: Option<MessageId>,
     seq: u64,
 }
 

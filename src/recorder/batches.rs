@@ -82,7 +82,8 @@ impl Batch {
             let Ok(recorded) = generation.recorded.clone().try_lock_owned() else {
                 continue;
             };
-            if generation.is_kept() {
+            // What no conversation keeps lives in memory only.
+            if generation.is_kept() || generation.conversation_id().is_none() {
                 continue;
             }
             let segment = generation

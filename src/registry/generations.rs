@@ -60,7 +60,7 @@ impl Drop for Slot {
             }
         }
         // One that never began (its turn was refused) leaves nothing behind, and one whose conversation was deleted meanwhile neither.
-        if self.generation.conversation_id().is_some() && !self.generation.is_forgotten() {
+        if self.generation.is_there() && !self.generation.is_forgotten() {
             let id = self.generation.id;
             generations.retained.insert(id, self.generation.clone());
             generations.ends.push_back((Instant::now(), id, bytes));
@@ -205,7 +205,7 @@ mod tests {
     fn generation(owner: UserId) -> Generation {
         Generation::new(
             GenerationId::new(),
-            MessageId::new(),
+            Some(MessageId::new()),
             owner,
             String::new(),
             EventLog::new(1 << 20),

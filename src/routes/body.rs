@@ -30,6 +30,25 @@ pub(super) const NAME_CHARACTERS: usize = 500;
 const SYSTEM_CHARACTERS: usize = 100_000;
 const STOPS: usize = 16;
 
+/// A body that is a JSON object, as it came.
+pub(super) struct RawJson {
+    pub text: String,
+}
+
+impl FromRequest for RawJson {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let body = body_of(&request, payload).await?;
+            let text = text_of(&request, &body)?.to_owned();
+            Ok(Self { text })
+        })
+    }
+}
+
 /// A body of JSON. An empty one, as of a bodyless POST, counts as `{}`.
 pub(super) struct Json<T> {
     pub value: T,
@@ -48,14 +67,9 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, mut payload) = (request.clone(), payload.take());
+        let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let options = request
-                .app_data::<Data<RouteOptions>>()
-                .expect("the application has its options");
-            let body = read(&request, &mut payload, options.body_bytes);
-            let body = tokio::time::timeout(options.body, body).await;
-            let body = body.map_err(|_| too_slow(options.body))??;
+            let body = body_of(&request, payload).await?;
             let once = once(&request, &body)?;
             Ok(Self {
                 value: parse(&request, &body)?,
@@ -63,6 +77,15 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
             })
         })
     }
+}
+
+async fn body_of(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, ApiError> {
+    let options = request
+        .app_data::<Data<RouteOptions>>()
+        .expect("the application has its options");
+    let body = read(request, &mut payload, options.body_bytes);
+    let body = tokio::time::timeout(options.body, body).await;
+    body.map_err(|_| too_slow(options.body))?
 }
 
 fn too_slow(patience: Duration) -> ApiError {
@@ -107,8 +130,13 @@ async fn read(
 }
 
 fn parse<T: DeserializeOwned>(request: &HttpRequest, body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_str(text_of(request, body)?).map_err(|error| explain(&error))
+}
+
+/// The text of a JSON object, as far as that is seen from outside. An empty body counts as one.
+fn text_of<'a>(request: &HttpRequest, body: &'a [u8]) -> Result<&'a str, ApiError> {
     if body.is_empty() {
-        return serde_json::from_str("{}").map_err(|error| explain(&error));
+        return Ok("{}");
     }
     let media_type = request.content_type();
     if !media_type.eq_ignore_ascii_case("application/json")
@@ -121,12 +149,12 @@ fn parse<T: DeserializeOwned>(request: &HttpRequest, body: &[u8]) -> Result<T, A
             "send `Content-Type: application/json`",
         ));
     }
-    if let Err(error) = std::str::from_utf8(body) {
-        return Err(ApiError::malformed(format!(
+    let text = std::str::from_utf8(body).map_err(|error| {
+        ApiError::malformed(format!(
             "the body is not UTF-8 from byte {} on",
             error.valid_up_to()
-        )));
-    }
+        ))
+    })?;
     // A struct would be read from a list, too: its fields in our order, which is nobody's contract.
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     if !is_object && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
@@ -134,10 +162,10 @@ fn parse<T: DeserializeOwned>(request: &HttpRequest, body: &[u8]) -> Result<T, A
             "the body is JSON, but not an object in braces",
         ));
     }
-    serde_json::from_slice(body).map_err(|error| explain(&error))
+    Ok(text)
 }
 
-fn explain(error: &serde_json::Error) -> ApiError {
+pub(super) fn explain(error: &serde_json::Error) -> ApiError {
     match error.classify() {
         Category::Data => ApiError::invalid(format!(
             "the JSON has another shape than this path takes: {error}"

@@ -52,7 +52,7 @@ fn unknown() -> ApiError {
 
 #[derive(Deserialize)]
 pub(super) struct EventsQuery {
-    after: Option<String>,
+    pub after: Option<String>,
     /// Seconds.
     wait: Option<u64>,
 }

@@ -14,6 +14,7 @@ mod models;
 mod operator;
 mod page;
 mod session;
+mod v1;
 
 use crate::{
     emitter::EmitterOptions,
@@ -108,6 +109,20 @@ pub fn routes(app: &mut ServiceConfig) {
         post().to(generations::stop),
     ))
     .service(only("/api/models", get().to(models::list)))
+    .service(only("/v1/models", get().to(v1::models)))
+    // The ids of models may have slashes.
+    .service(only("/v1/models/{id:.+}", get().to(v1::model)))
+    .service(only("/v1/chat/completions", post().to(v1::complete)))
+    .service(only("/v1/generations/{id}", get().to(generations::read)))
+    // No HEAD: it would attach.
+    .service(only(
+        "/v1/generations/{id}/events",
+        web::get().to(v1::events),
+    ))
+    .service(only(
+        "/v1/generations/{id}/cancel",
+        post().to(generations::stop),
+    ))
     // No HEAD: it would attach.
     .service(only("/api/feed", web::get().to(feed::events)))
     .service(only("/api/operator/emitters", get().to(operator::emitters)))

@@ -164,7 +164,7 @@ struct RunningView {
     id: GenerationId,
     user_id: UserId,
     conversation_id: Option<ConversationId>,
-    message_id: MessageId,
+    message_id: Option<MessageId>,
     node: NodeId,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,

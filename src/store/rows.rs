@@ -190,8 +190,8 @@ impl TryFrom<GenerationRow> for super::StoredGeneration {
     fn try_from(row: GenerationRow) -> Result<Self, StoreError> {
         let record = GenerationRecord {
             id: GenerationId(row.g_id),
-            conversation_id: ConversationId(row.conversation_id),
-            message_id: MessageId(row.message_id),
+            conversation_id: Some(ConversationId(row.conversation_id)),
+            message_id: Some(MessageId(row.message_id)),
             status: row.g_status.parse().map_err(failed)?,
             seq: u64::try_from(row.last_seq).map_err(failed)?,
             model: row.g_model,

@@ -1,8 +1,11 @@
 //! Who gets in, by what, and for how long; and whom a browser may not act for.
 
-use crate::support::{
-    app::{Account, TestApp, problem, send, spawn_app},
-    events::Events,
+use crate::{
+    support::{
+        app::{Account, TestApp, problem, send, spawn_app},
+        events::Events,
+    },
+    v1::refusal,
 };
 use continuo::{
     auth::{LINK_LIFETIME, hash_of, login_link},
@@ -180,7 +183,7 @@ async fn a_logout_ends_the_streams_of_that_login_and_no_others() {
 }
 
 /// Every route that needs somebody, as the table in `routes` has them.
-const ROUTES: [(&str, &str); 23] = [
+const ROUTES: [(&str, &str); 29] = [
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/conversations"),
@@ -204,6 +207,12 @@ const ROUTES: [(&str, &str); 23] = [
     ("GET", "/api/operator/generations"),
     ("POST", "/api/operator/generations/{id}/stop"),
     ("POST", "/api/operator/drain"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{id:.+}"),
+    ("POST", "/v1/chat/completions"),
+    ("GET", "/v1/generations/{id}"),
+    ("GET", "/v1/generations/{id}/events"),
+    ("POST", "/v1/generations/{id}/cancel"),
 ];
 /// Those that need nobody.
 const OPEN: [&str; 5] = [
@@ -235,7 +244,10 @@ async fn without_a_credential_every_route_is_closed_and_the_page_open() {
             _ if path.contains("messages/{id}") => &turn.message,
             _ => &turn.conversation,
         };
-        let (method, path) = (method.parse().expect("a method"), path.replace("{id}", id));
+        let (method, path) = (
+            method.parse().expect("a method"),
+            path.replace("{id}", id).replace("{id:.+}", id),
+        );
         println!("{method} {path}");
         for credential in [
             None,
@@ -255,7 +267,11 @@ async fn without_a_credential_every_route_is_closed_and_the_page_open() {
             }
             let response = send(request).await;
             assert_eq!(response.headers()["www-authenticate"], "Bearer");
-            problem(response, 401, "unauthorized").await;
+            if path.starts_with("/v1/") {
+                refusal(response, 401, "invalid_api_key").await;
+            } else {
+                problem(response, 401, "unauthorized").await;
+            }
         }
     }
     for path in ["/", "/favicon.ico", "/livez", "/readyz"] {

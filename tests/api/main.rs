@@ -34,4 +34,7 @@ mod stop;
 mod titles;
 mod turns;
 mod upstream_faults;
+mod v1;
+mod v1_errors;
+mod v1_leaving;
 mod walls;

@@ -63,7 +63,7 @@ pub async fn an_unfinished_answer_streams_again_with_its_text(db: &Scratch) {
 
     let StoredGeneration { record, message } = stored(store, owner, &more).await;
     assert_eq!(record.status, Progress::Running);
-    assert_eq!(record.message_id, first.message_id);
+    assert_eq!(record.message_id, Some(first.message_id));
     assert_eq!(message.status, Progress::Running);
     assert_eq!(message.generation_id, Some(more.generation_id));
     assert_eq!(message.content, text);

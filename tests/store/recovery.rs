@@ -100,7 +100,11 @@ pub async fn its_own_end_counts_after_it_was_recovered(db: &Scratch) {
     assert!(store.recover(NODE, id, &lost("1 2 ")).await.unwrap());
     // Somebody asked below it: that changes nothing of its text.
     let below = prompt(
-        stored(store, owner, &new).await.record.conversation_id,
+        stored(store, owner, &new)
+            .await
+            .record
+            .conversation_id
+            .expect("kept"),
         Parent::Message(new.message_id),
         "q",
     );

@@ -61,8 +61,8 @@ pub async fn a_prompt_stores_question_answer_and_head(db: &Scratch) {
 
     let stored = store.generation(owner, new.generation_id).await;
     let stored = stored.unwrap().unwrap();
-    assert_eq!(stored.record.conversation_id, made.id);
-    assert_eq!(stored.record.message_id, new.message_id);
+    assert_eq!(stored.record.conversation_id, Some(made.id));
+    assert_eq!(stored.record.message_id, Some(new.message_id));
     assert_eq!(stored.record.status, Progress::Running);
     assert_eq!(stored.record.seq, 0);
     assert_eq!(stored.message.id, new.message_id);

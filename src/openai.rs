@@ -1,0 +1,166 @@
+//! OpenAI's words, as `/v1` speaks them: its error object, how a stream of chunks ends, and its requests and chunks, of which only single
+//! members are touched and everything else stays byte for byte.
+//!
+//! <https://platform.openai.com/docs/api-reference/chat>
+
+mod chunk;
+mod members;
+mod request;
+
+pub use chunk::{as_chunk, is_usage};
+pub use request::{Asked, Invalid};
+
+use crate::{
+    event::{Done, Encoded},
+    model::{Outcome, Problem},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+/// What ends a stream that the upstream has ended.
+pub const DONE: &str = "[DONE]";
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    error: ErrorObject<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorObject<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'a str>,
+    code: String,
+}
+
+/// A problem as OpenAI would tell it: the body of an error, and the payload that ends a stream.
+pub fn error(problem: &Problem) -> String {
+    let kind = match problem.status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    };
+    let name = problem.kind.rsplit('/').next().unwrap_or_default();
+    let code = match name {
+        "unauthorized" => "invalid_api_key".to_owned(),
+        name => name.replace('-', "_"),
+    };
+    let object = ErrorObject {
+        message: &problem.detail,
+        kind,
+        param: param(problem),
+        code,
+    };
+    serde_json::to_string(&Refusal { error: object }).expect("strings are JSON")
+}
+
+/// The field that is wrong: details of such problems begin with its name.
+fn param(problem: &Problem) -> Option<&str> {
+    if !matches!(problem.status, 400 | 422) {
+        return None;
+    }
+    let (name, _) = problem.detail.split_once(": ")?;
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || b"_.".contains(&byte);
+    name.bytes().all(is_name).then_some(name)
+}
+
+/// An upstream's own error where clients find it as one, else ours: they look for a member `error`.
+pub fn error_or_ours(words: Option<&str>, problem: &Problem) -> String {
+    let has_error = |json: &&str| {
+        let value: Value = serde_json::from_str(json).unwrap_or_default();
+        match value.get("error") {
+            None | Some(Value::Null | Value::Bool(false)) => false,
+            Some(Value::String(text)) => !text.is_empty(),
+            Some(_) => true,
+        }
+    };
+    words
+        .filter(has_error)
+        .map_or_else(|| error(problem), ToOwned::to_owned)
+}
+
+/// The last payload of a stream: `[DONE]` after a real end only.
+pub fn end(done: &Done) -> Encoded {
+    let data = match (done.outcome, &done.problem) {
+        (Outcome::Completed, _) => DONE.to_owned(),
+        (_, Some(problem)) => error(problem),
+        (outcome, None) => error(&Problem::new(
+            410,
+            outcome.as_str(),
+            "The answer was ended",
+            format!(
+                "the answer was ended before it was complete: it is {}",
+                outcome.as_str()
+            ),
+        )),
+    };
+    payload(data)
+}
+
+/// A payload as it stands in a log: it has no name.
+pub fn payload(data: String) -> Encoded {
+    Encoded {
+        name: "",
+        data: data.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(problem: &Problem) -> Value {
+        serde_json::from_str(&error(problem)).expect("JSON")
+    }
+
+    #[test]
+    fn problems_are_told_as_openai_would() {
+        let of = |status, name| Problem::new(status, name, "Title", "model: it is unknown");
+        assert_eq!(
+            told(&of(422, "invalid-value")),
+            json!({"error": {"message": "model: it is unknown", "type": "invalid_request_error", "param": "model", "code": "invalid_value"}})
+        );
+        assert_eq!(
+            told(&of(401, "unauthorized"))["error"]["code"],
+            "invalid_api_key"
+        );
+        assert_eq!(
+            told(&of(401, "unauthorized"))["error"]["type"],
+            "authentication_error"
+        );
+        assert_eq!(
+            told(&of(429, "too-many"))["error"]["type"],
+            "rate_limit_error"
+        );
+        assert_eq!(
+            told(&of(502, "upstream-late"))["error"]["type"],
+            "server_error"
+        );
+        assert_eq!(
+            told(&of(502, "upstream-late"))["error"]["param"],
+            Value::Null
+        );
+    }
+
+    #[test]
+    fn only_an_error_that_clients_take_for_one_is_passed_on() {
+        let ours = Problem::new(502, "upstream-error", "Title", "ours");
+        for (words, is_theirs) in [
+            (r#"{"error": {"message": "theirs"}}"#, true),
+            (r#"{"error": "theirs"}"#, true),
+            (r#"{"choices": [], "error": {"code": 7}}"#, true),
+            (r#"{"error": null, "message": "theirs"}"#, false),
+            (r#"{"object": "error", "message": "theirs"}"#, false),
+            (r#"{"detail": "theirs"}"#, false),
+        ] {
+            let told = error_or_ours(Some(words), &ours);
+            assert_eq!(told == words, is_theirs, "{words}");
+            assert_eq!(told == error(&ours), !is_theirs, "{words}");
+        }
+        assert_eq!(error_or_ours(None, &ours), error(&ours));
+    }
+}

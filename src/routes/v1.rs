@@ -1,0 +1,229 @@
+//! The API that OpenAI's clients speak. Errors become OpenAI's at the edge (`problem`).
+
+use super::{
+    GenerationPath, RouteOptions,
+    attach::{attach, position, session},
+    body::{RawJson, explain},
+    generations::EventsQuery,
+};
+use crate::{
+    auth::CurrentUser,
+    chat::{Attachment, Begun, Chat, Payloads, Relay, StartError},
+    cursor::Cursor,
+    emitter,
+    model::Outcome,
+    openai::{Asked, Invalid},
+    problem::ApiError,
+    registry::{Attached, Full, Reason, Target},
+    upstream::Upstream,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
+    web::{Data, Path, Query},
+};
+use serde_json::{Value, json};
+use tracing_actix_web::RequestId;
+
+/// `true`: the answer goes on when nobody reads it any more.
+const DETACH: &str = "x-continuo-detach";
+
+/// What a handler needs to have a completion made.
+#[derive(actix_web_lab::FromRequest)]
+pub(super) struct Asking {
+    chat: Data<Chat>,
+    upstream: Data<Upstream>,
+    options: Data<RouteOptions>,
+    request: HttpRequest,
+    request_id: RequestId,
+}
+
+/// A chat completion, streamed or whole. No head is sent before the upstream's first payload: until then its refusal is ours.
+pub(super) async fn complete(
+    current: CurrentUser,
+    asking: Asking,
+    body: RawJson,
+) -> Result<HttpResponse, ApiError> {
+    let asked = Asked::read(&body.text).map_err(invalid)?;
+    let session = session(&asking.request)?;
+    let chat = asking.chat.clone().into_inner();
+    let model = asked.model.clone().filter(|model| !model.is_empty());
+    let model = chat.model(&asking.upstream, model).await;
+    let relay = Relay {
+        request: asked.rewritten(&model, false).into(),
+        streams: asked.streams,
+        shows_usage: asked.shows_usage,
+    };
+    let opening = chat.open_relay(current.user.id, asking.request_id.to_string())?;
+    let generation = opening.generation().clone();
+    // Held by this reader from here on: who leaves before the first byte has left, too.
+    let log = if asking.is_detached() {
+        generation.payloads()
+    } else {
+        generation.audience()
+    };
+    let attachment = Attachment {
+        target: Target::Generation(generation.id),
+        cursor: Cursor::new(log, 0),
+        conversation_id: None,
+    };
+    let attached = attach(&asking.request, &chat, &current, &attachment, session)?;
+    let begun = chat.relay(&asking.upstream, opening, relay);
+    first(begun, &attached).await?;
+    let mut response = if asked.streams {
+        emitter::respond_payloads(attachment.cursor, attached, &asking.options.emitter)
+    } else {
+        whole(attachment.cursor, &attached).await?
+    };
+    let location = format!("/v1/generations/{}/events", generation.id);
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+impl Asking {
+    fn is_detached(&self) -> bool {
+        let detach = self.request.headers().get(DETACH);
+        detach.is_some_and(|detach| detach.as_bytes().eq_ignore_ascii_case(b"true"))
+    }
+}
+
+fn invalid(error: Invalid) -> ApiError {
+    match error {
+        Invalid::Json(error) => explain(&error),
+        invalid @ Invalid::Value(..) => ApiError::invalid(invalid.to_string()),
+    }
+}
+
+/// Waits for the first payload.
+async fn first(begun: Begun, attached: &Attached) -> Result<(), ApiError> {
+    tokio::select! {
+        biased;
+        begun = begun => match begun {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(refused)) => {
+                attached.leave(Reason::Finished);
+                Err(refused.into())
+            }
+            Err(_) => Err(StartError::Died.into()),
+        },
+        () = attached.asked_to_end() => Err(cut(attached.reason())),
+    }
+}
+
+/// The one payload of an answer that is not streamed, once it has ended well.
+async fn whole(mut cursor: Cursor, attached: &Attached) -> Result<HttpResponse, ApiError> {
+    let mut payloads = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = attached.asked_to_end() => return Err(cut(attached.reason())),
+            frames = cursor.next() => match frames {
+                Some(frames) => payloads.extend(frames),
+                None => break,
+            }
+        }
+    }
+    let payload = payloads.swap_remove(0).event.data;
+    attached.sent(None, payload.len());
+    attached.leave(Reason::Finished);
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(payload.to_string()))
+}
+
+/// Somebody ended the connection before there was an answer.
+fn cut(reason: Reason) -> ApiError {
+    if reason == Reason::Shutdown {
+        return ApiError::full(Full::Draining, "");
+    }
+    let outcome = Outcome::Stopped.as_str();
+    ApiError::new(
+        410,
+        outcome,
+        "The answer was stopped",
+        "the connection was ended by an operator, or with its login",
+    )
+}
+
+/// The payloads of a generation from a position on: the same bytes as the response to its request.
+pub(super) async fn events(
+    current: CurrentUser,
+    chat: Data<Chat>,
+    options: Data<RouteOptions>,
+    request: HttpRequest,
+    id: GenerationPath,
+    Query(query): Query<EventsQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let after = position(&request, query.after.as_deref())?;
+    let session = session(&request)?;
+    let payloads = chat.attach_payloads(current.user.id, *id, after).await?;
+    let attachment = match payloads.ok_or_else(|| ApiError::not_found("generation"))? {
+        Payloads::Here(attachment) => attachment,
+        Payloads::Gone => {
+            return Err(ApiError::new(
+                410,
+                "position-gone",
+                "These bytes are gone",
+                "what came after this position is not in memory; ask again",
+            ));
+        }
+    };
+    if attachment.cursor.is_at_end() {
+        return Ok(HttpResponse::NoContent()
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .finish());
+    }
+    let attached = attach(&request, &chat, &current, &attachment, session)?;
+    Ok(emitter::respond_payloads(
+        attachment.cursor,
+        attached,
+        &options.emitter,
+    ))
+}
+
+/// What can be asked for.
+pub(super) async fn models(
+    _: CurrentUser,
+    chat: Data<Chat>,
+    upstream: Data<Upstream>,
+) -> Result<HttpResponse, ApiError> {
+    let list = chat.models(&upstream).await;
+    if let Some(problem) = list.problem {
+        return Err(problem.into());
+    }
+    let data: Vec<_> = list.ids.iter().map(|id| model_object(id)).collect();
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(json!({ "object": "list", "data": data })))
+}
+
+pub(super) async fn model(
+    _: CurrentUser,
+    chat: Data<Chat>,
+    upstream: Data<Upstream>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let list = chat.models(&upstream).await;
+    if list.ids.contains(&id) {
+        return Ok(HttpResponse::Ok()
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .json(model_object(&id)));
+    }
+    Err(match list.problem {
+        Some(problem) => problem.into(),
+        None => ApiError::new(
+            404,
+            "model-not-found",
+            "Not found",
+            "the model server lists no such model",
+        ),
+    })
+}
+
+/// The model server knows since when; nobody asks.
+fn model_object(id: &str) -> Value {
+    json!({ "id": id, "object": "model", "created": 0, "owned_by": "upstream" })
+}
