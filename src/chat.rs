@@ -17,7 +17,7 @@ mod twins;
 pub use attach::{Attachment, Payloads};
 pub use history::{BranchRead, ConversationRead, ListedRead, MessageRead, RunningAt};
 pub use models::ModelList;
-pub use relay::{Begun, Opening, Relay, RelayRefused};
+pub use relay::{Begun, Opened, Opening, Relay, RelayRefused};
 
 use crate::{
     feed::Feeds,
@@ -33,16 +33,18 @@ use attach::Found;
 use models::Models;
 use run::Reply;
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use twins::Twins;
+use twins::{Repeats, Twins};
 
 /// What `chat` keeps to.
 #[derive(Debug, Clone)]
 pub struct ChatOptions {
     /// The model when neither the request nor the conversation names one; else the first that the upstream lists.
     pub model: Option<String>,
+    /// What the upstream calls the models that are asked for by these names.
+    pub aliases: BTreeMap<String, String>,
     /// The largest context sent to the upstream, in bytes of text.
     pub context_bytes: usize,
     /// The largest answer, text, thinking text and tool calls together, in bytes of their events.
@@ -65,6 +67,7 @@ pub struct Chat {
     tasks: TaskTracker,
     models: Models,
     twins: Twins,
+    repeats: Repeats,
     drain_asked: CancellationToken,
     no_more_titles: CancellationToken,
 }
@@ -159,6 +162,7 @@ impl Chat {
             tasks: TaskTracker::new(),
             models: Models::default(),
             twins: Twins::default(),
+            repeats: Repeats::default(),
             drain_asked: CancellationToken::new(),
             no_more_titles: CancellationToken::new(),
         })

@@ -88,6 +88,7 @@ pub struct Upstream {
     pub url: String,
     pub api_key: String,
     pub model: String,
+    pub aliases: BTreeMap<String, String>,
     #[serde(rename = "connect_seconds", deserialize_with = "seconds")]
     pub connect: Duration,
     #[serde(rename = "first_byte_seconds", deserialize_with = "seconds")]
@@ -309,6 +310,7 @@ impl Layers {
                     items.map(|item| Value::String(item.to_owned())).collect(),
                 ))
             }
+            Some((Value::Table(_), _)) => pairs(text).map(Value::Table),
             _ => None,
         };
         self.set(
@@ -345,6 +347,12 @@ impl Layers {
         {
             self.errors
                 .push(format!("{key}: wants a list of strings ({source})"));
+        } else if value
+            .as_table()
+            .is_some_and(|table| !table.values().all(Value::is_str))
+        {
+            self.errors
+                .push(format!("{key}: wants a table of strings ({source})"));
         } else {
             self.values.insert(key.to_owned(), (value, source));
         }
@@ -392,6 +400,19 @@ fn article(kind: &str) -> String {
         "a"
     };
     format!("{article} {kind}")
+}
+
+/// `name=value, name=value` as a table; `None` when it is not that.
+fn pairs(text: &str) -> Option<Table> {
+    let items = text
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
+    let pair = |item: &str| {
+        let (name, value) = item.split_once('=')?;
+        Some((name.trim().to_owned(), Value::from(value.trim())))
+    };
+    items.map(pair).collect()
 }
 
 /// `[section] key = value` as `section.key`.
@@ -473,6 +494,45 @@ mod tests {
         let mut layers = Layers::default();
         layers.flag("test", "upstream.continue", "instruct");
         assert_eq!(continuation(layers), Continuation::Instruct);
+    }
+
+    #[test]
+    fn aliases_are_a_table_or_pairs() {
+        let mut layers = Layers::default();
+        let pairs = [(
+            "CONTINUO__UPSTREAM__ALIASES",
+            "gpt-4o = llama3.3:70b, a=b=c",
+        )];
+        layers.environment(variables(&pairs));
+        let aliases = layers.finish().expect("valid").upstream.aliases;
+        assert_eq!(aliases["gpt-4o"], "llama3.3:70b");
+        assert_eq!(aliases["a"], "b=c");
+
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let write = |text| std::fs::write(file.path(), text).expect("written");
+        write("[upstream]\nmodel = \"x\"\n[upstream.aliases]\n\"gpt-3.5\" = \"y\"\n");
+        let mut layers = Layers::default();
+        layers.file(file.path()).expect("TOML");
+        let upstream = layers.finish().expect("valid").upstream;
+        assert_eq!(
+            (&*upstream.model, &*upstream.aliases["gpt-3.5"]),
+            ("x", "y")
+        );
+
+        write("[upstream.aliases]\na = 7\n");
+        let mut layers = Layers::default();
+        layers.file(file.path()).expect("TOML");
+        let pairs = [("CONTINUO__UPSTREAM__ALIASES", "no pair")];
+        layers.environment(variables(&pairs));
+        let error = layers.finish().expect_err("two errors").to_string();
+        assert!(
+            error.contains("upstream.aliases: wants a table of strings"),
+            "{error}"
+        );
+        assert!(
+            error.contains("upstream.aliases: wants a table, not a string"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -167,15 +167,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
         None
     };
     let upstream = upstream_options(&config, demo.as_ref());
-    let chat_options = ChatOptions {
-        model: Some(config.upstream.model.clone()).filter(|model| !model.is_empty()),
-        context_bytes: config.limits.context_bytes,
-        answer_bytes: config.limits.answer_bytes,
-        store_patience: config.store.patience,
-        feed_retain: config.log.retain,
-        titles: config.titles.enabled.then_some(config.titles.patience),
-    };
-    let chat = Chat::new(chat_options, registry, store.clone(), recorder);
+    let chat = Chat::new(chat_options(&config), registry, store.clone(), recorder);
     let auth_data = Data::new(Auth {
         store,
         known: Known::default(),
@@ -405,6 +397,18 @@ fn upstream_options(config: &Config, demo: Option<&Demo>) -> UpstreamOptions {
         total: upstream.total,
         event_bytes: config.limits.event_bytes,
         continuation: upstream.continuation,
+    }
+}
+
+fn chat_options(config: &Config) -> ChatOptions {
+    ChatOptions {
+        model: Some(config.upstream.model.clone()).filter(|model| !model.is_empty()),
+        aliases: config.upstream.aliases.clone(),
+        context_bytes: config.limits.context_bytes,
+        answer_bytes: config.limits.answer_bytes,
+        store_patience: config.store.patience,
+        feed_retain: config.log.retain,
+        titles: config.titles.enabled.then_some(config.titles.patience),
     }
 }
 

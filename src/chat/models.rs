@@ -34,7 +34,7 @@ pub struct ModelList {
 }
 
 impl Chat {
-    /// What the upstream lists; nothing, and why, when it does not.
+    /// Our own names for models, and what the upstream lists; the latter nothing, and why, when it does not.
     pub async fn models(&self, upstream: &Upstream) -> ModelList {
         let list = self.models.list(upstream).await;
         let problem = match &list {
@@ -47,19 +47,21 @@ impl Chat {
             Ok(_) => None,
             Err(error) => Some(of_upstream(error)),
         };
-        let ids = list.unwrap_or_default();
+        let listed = list.unwrap_or_default();
         let configured = self.options.model.clone();
+        let aliases = &self.options.aliases;
+        let others = listed.iter().filter(|id| !aliases.contains_key(*id));
         ModelList {
-            default: configured.or_else(|| ids.first().cloned()),
-            ids,
+            default: configured.or_else(|| listed.first().cloned()),
+            ids: aliases.keys().chain(others).cloned().collect(),
             problem,
         }
     }
 
-    /// What is asked for, else what is configured, else the first that the upstream lists, else `default`: a missing list fails nothing.
+    /// What is asked for, by what the upstream calls it, else what is configured, else the first that the upstream lists, else `default`: a missing list fails nothing.
     pub async fn model(&self, upstream: &Upstream, asked: Option<String>) -> String {
         if let Some(model) = asked.or_else(|| self.options.model.clone()) {
-            return model;
+            return self.options.aliases.get(&model).cloned().unwrap_or(model);
         }
         let list = self.models.list(upstream).await.unwrap_or_default();
         let first = list.first().cloned();

@@ -6,6 +6,7 @@
 use super::{
     Chat, StartError,
     ending::{Stopper, millis, outcome_of, problem_of, report},
+    twins::Reused,
 };
 use crate::{
     generation::Generation,
@@ -13,11 +14,12 @@ use crate::{
     model::{Ending, GenerationId, Outcome, Problem, Timings, Usage, UserId},
     openai,
     registry::Slot,
+    store::Once,
     upstream::{Completion, Delta, Failure, Step, Upstream, UpstreamError, Words},
 };
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 /// What the upstream is asked in a client's name.
 #[derive(Debug, Clone)]
@@ -43,40 +45,90 @@ pub type Begun = oneshot::Receiver<Result<(), RelayRefused>>;
 
 /// A place among the running generations, for an answer that has not been asked for yet.
 #[derive(Debug)]
-pub struct Opening(Slot);
+pub struct Opening {
+    slot: Slot,
+    once: Option<Once>,
+    /// Twins wait for as long as it is there.
+    turn: Option<OwnedMutexGuard<()>>,
+}
 
 impl Opening {
     pub fn generation(&self) -> &Arc<Generation> {
-        &self.0
+        &self.slot
     }
 }
 
+/// What a request gets.
+#[derive(Debug)]
+pub enum Opened {
+    New(Opening),
+    /// The answer to the same request with the same key.
+    Before(Arc<Generation>),
+}
+
 impl Chat {
-    /// Takes a place; dropping it gives it back.
-    pub fn open_relay(&self, owner: UserId, request_id: String) -> Result<Opening, StartError> {
+    /// Takes a place; dropping it gives it back. The same `once` again finds the answer that it stands for, once that has begun and while
+    /// it is in memory.
+    pub async fn open_relay(
+        &self,
+        owner: UserId,
+        request_id: String,
+        once: Option<Once>,
+    ) -> Result<Opened, StartError> {
+        let mut turn = None;
+        if let Some(once) = &once {
+            turn = Some(self.twins.turn(owner, once).await);
+            let before = self.repeats.find(owner, once);
+            if let Some(before) = before.map_err(|Reused| StartError::KeyReused)? {
+                return Ok(Opened::Before(before));
+            }
+        }
         let log = EventLog::of_payloads(self.registry.log_bytes());
         let generation = Generation::new(GenerationId::new(), None, owner, request_id, log);
-        Ok(Opening(self.registry.reserve(generation)?))
+        let slot = self.registry.reserve(generation)?;
+        Ok(Opened::New(Opening { slot, once, turn }))
     }
 
     /// Asks the upstream, on this worker.
     pub fn relay(self: &Arc<Self>, upstream: &Upstream, opening: Opening, relay: Relay) -> Begun {
         let (begun, first) = oneshot::channel();
-        let task = run(self.clone(), upstream.clone(), opening.0, relay, begun);
+        let Opening { slot, once, turn } = opening;
+        let reply = Reply {
+            to: begun,
+            once,
+            _turn: turn,
+        };
+        let task = run(self.clone(), upstream.clone(), slot, relay, reply);
         self.tasks.spawn_local(task);
         first
     }
 }
 
-async fn run(
-    chat: Arc<Chat>,
-    upstream: Upstream,
-    generation: Slot,
-    relay: Relay,
-    begun: oneshot::Sender<Result<(), RelayRefused>>,
-) {
+/// The way back to whoever asked, until there is something to say.
+struct Reply {
+    to: oneshot::Sender<Result<(), RelayRefused>>,
+    once: Option<Once>,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Reply {
+    /// The first payload is there. What failed before may be asked again under the same key.
+    fn begun(self, chat: &Chat, generation: &Arc<Generation>) {
+        if let Some(once) = &self.once {
+            chat.repeats.keep(once, generation);
+        }
+        // Nobody may be waiting any more.
+        let _ = self.to.send(Ok(()));
+    }
+
+    fn refused(self, refused: RelayRefused) {
+        let _ = self.to.send(Err(refused));
+    }
+}
+
+async fn run(chat: Arc<Chat>, upstream: Upstream, generation: Slot, relay: Relay, reply: Reply) {
     let mut reading = Reading {
-        begun: Some(begun),
+        reply: Some(reply),
         ..Reading::default()
     };
     let end = tokio::select! {
@@ -95,7 +147,7 @@ struct Reading {
     first_token: Option<Duration>,
     bytes: usize,
     /// Until the first payload is there.
-    begun: Option<oneshot::Sender<Result<(), RelayRefused>>>,
+    reply: Option<Reply>,
 }
 
 impl Reading {
@@ -103,13 +155,13 @@ impl Reading {
         &mut self,
         chat: &Chat,
         upstream: &Upstream,
-        generation: &Generation,
+        generation: &Arc<Generation>,
         relay: &Relay,
     ) -> Result<Option<String>, Stopper> {
         let mut completion = upstream.relay(relay.request.clone()).await?;
         loop {
             let step = completion.next().await;
-            self.append(&mut completion, generation, relay)?;
+            self.append(chat, &mut completion, generation, relay)?;
             match step? {
                 Step::End { .. } if !relay.streams && generation.log.seq() == 0 => {
                     return Err(streamed_unasked().into());
@@ -122,8 +174,9 @@ impl Reading {
 
     fn append(
         &mut self,
+        chat: &Chat,
         completion: &mut Completion,
-        generation: &Generation,
+        generation: &Arc<Generation>,
         relay: &Relay,
     ) -> Result<(), Stopper> {
         for payload in completion.take_payloads() {
@@ -136,9 +189,8 @@ impl Reading {
                 continue;
             }
             generation.log.append_payload(payload)?;
-            if let Some(begun) = self.begun.take() {
-                // Nobody may be waiting any more.
-                let _ = begun.send(Ok(()));
+            if let Some(reply) = self.reply.take() {
+                reply.begun(chat, generation);
             }
         }
         Ok(())
@@ -194,7 +246,7 @@ fn streamed_unasked() -> UpstreamError {
 /// Claims the end and tells it: in the log, and to whoever still waits for the first payload.
 fn finish(
     chat: &Chat,
-    generation: &Generation,
+    generation: &Arc<Generation>,
     end: Result<Option<String>, Stopper>,
     reading: Reading,
 ) {
@@ -247,9 +299,10 @@ fn finish(
         .log
         .append_end(last)
         .expect("only this task ends the log, once");
-    if let Some(begun) = reading.begun {
-        let refused = problem.map(|problem| RelayRefused { problem, words });
-        let _ = begun.send(refused.map_or(Ok(()), Err));
+    match (reading.reply, problem) {
+        (None, _) => {}
+        (Some(reply), None) => reply.begun(chat, generation),
+        (Some(reply), Some(problem)) => reply.refused(RelayRefused { problem, words }),
     }
 }
 

@@ -3,7 +3,11 @@
 //! The store alone would keep the effect to one; but a twin needs a place among the running generations before it can ask the
 //! store, and would be refused at the limit for an answer that it is to share.
 
-use crate::{model::UserId, store::Once};
+use crate::{
+    generation::Generation,
+    model::UserId,
+    store::{Once, SecretHash},
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, Weak},
@@ -33,6 +37,37 @@ impl Twins {
             })
         };
         turns.lock_owned().await
+    }
+}
+
+/// Which answer a key stands for where no store keeps receipts: for as long as that answer is in memory.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    /// Those that are in memory no more are forgotten at the next call.
+    kept: Mutex<HashMap<Key, (SecretHash, Weak<Generation>)>>,
+}
+
+/// The key was used for another request.
+#[derive(Debug)]
+pub(super) struct Reused;
+
+impl Repeats {
+    pub fn find(&self, owner: UserId, once: &Once) -> Result<Option<Arc<Generation>>, Reused> {
+        let kept = self.kept.lock().expect("no code panics while it holds it");
+        let Some((fingerprint, generation)) = kept.get(&(owner, once.key.clone())) else {
+            return Ok(None);
+        };
+        match generation.upgrade() {
+            Some(_) if *fingerprint != once.fingerprint => Err(Reused),
+            generation => Ok(generation),
+        }
+    }
+
+    pub fn keep(&self, once: &Once, generation: &Arc<Generation>) {
+        let mut kept = self.kept.lock().expect("no code panics while it holds it");
+        kept.retain(|_, (_, generation)| generation.strong_count() > 0);
+        let known = (once.fingerprint, Arc::downgrade(generation));
+        kept.insert((generation.owner, once.key.clone()), known);
     }
 }
 

@@ -33,6 +33,8 @@ const STOPS: usize = 16;
 /// A body that is a JSON object, as it came.
 pub(super) struct RawJson {
     pub text: String,
+    /// As [`Json::once`].
+    pub once: Option<Once>,
 }
 
 impl FromRequest for RawJson {
@@ -43,8 +45,9 @@ impl FromRequest for RawJson {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let body = body_of(&request, payload).await?;
+            let once = once(&request, &body)?;
             let text = text_of(&request, &body)?.to_owned();
-            Ok(Self { text })
+            Ok(Self { text, once })
         })
     }
 }

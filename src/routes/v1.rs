@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     auth::CurrentUser,
-    chat::{Attachment, Begun, Chat, Payloads, Relay, StartError},
+    chat::{Attachment, Begun, Chat, Opened, Payloads, Relay, StartError},
     cursor::Cursor,
     emitter,
     model::Outcome,
@@ -54,10 +54,14 @@ pub(super) async fn complete(
         streams: asked.streams,
         shows_usage: asked.shows_usage,
     };
-    let opening = chat.open_relay(current.user.id, asking.request_id.to_string())?;
-    let generation = opening.generation().clone();
+    let request_id = asking.request_id.to_string();
+    let opened = chat.open_relay(current.user.id, request_id, body.once);
+    let (generation, opening) = match opened.await? {
+        Opened::New(opening) => (opening.generation().clone(), Some(opening)),
+        Opened::Before(generation) => (generation, None),
+    };
     // Held by this reader from here on: who leaves before the first byte has left, too.
-    let log = if asking.is_detached() {
+    let log = if opening.is_none() || asking.is_detached() {
         generation.payloads()
     } else {
         generation.audience()
@@ -68,8 +72,9 @@ pub(super) async fn complete(
         conversation_id: None,
     };
     let attached = attach(&asking.request, &chat, &current, &attachment, session)?;
-    let begun = chat.relay(&asking.upstream, opening, relay);
-    first(begun, &attached).await?;
+    if let Some(opening) = opening {
+        first(chat.relay(&asking.upstream, opening, relay), &attached).await?;
+    }
     let mut response = if asked.streams {
         emitter::respond_payloads(attachment.cursor, attached, &asking.options.emitter)
     } else {
@@ -191,7 +196,7 @@ pub(super) async fn models(
     upstream: Data<Upstream>,
 ) -> Result<HttpResponse, ApiError> {
     let list = chat.models(&upstream).await;
-    if let Some(problem) = list.problem {
+    if let (true, Some(problem)) = (list.ids.is_empty(), list.problem) {
         return Err(problem.into());
     }
     let data: Vec<_> = list.ids.iter().map(|id| model_object(id)).collect();

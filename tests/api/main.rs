@@ -37,4 +37,5 @@ mod upstream_faults;
 mod v1;
 mod v1_errors;
 mod v1_leaving;
+mod v1_repeats;
 mod walls;
