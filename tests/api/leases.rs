@@ -1,6 +1,10 @@
 //! A node that stood still, or was cut off, while another took it for dead.
 
-use crate::support::{app::spawn_app, events::Reader, until};
+use crate::support::{
+    app::{TestApp, spawn_app},
+    events::Reader,
+    until,
+};
 use continuo::{
     model::{Ending, GenerationId, NodeId, Outcome, Timings},
     store::{NewTurn, TurnOf},
@@ -93,23 +97,32 @@ async fn an_answer_that_another_node_ended_ends_here_too_with_all_its_text() {
 #[tokio::test]
 async fn an_answer_that_another_node_ended_and_somebody_carried_on_does_not_claim_to_be_stored() {
     let app = spawn_app().await;
+    // The node looks at its leases every five seconds. When that falls between what is done to it here, it rightly ends the answer first.
+    for _ in 0..5 {
+        if !is_stored_though_carried_on(&app).await {
+            return app.end().await;
+        }
+    }
+    panic!("the node always looked first");
+}
+
+/// What happens to a process that stood still: its lease goes, its answer is ended, and carried on elsewhere. What does its end say?
+async fn is_stored_though_carried_on(app: &TestApp) -> bool {
     let (turn, mut call) = app.answering().await;
     call.send("Hello").await;
     let mut events = app.owner.events(&turn, 0).await;
     let mut reader = Reader::default();
     events.read_until(&mut reader, 5).await;
-    // What happens to a process that stood still: its lease goes, its answer is ended, and carried on elsewhere.
     let store = &app.chat.store;
     let own = app.chat.recorder.lease().node;
     let (own, other) = tokio::join!(
         store.take_lease(own, Duration::ZERO),
         store.take_lease(NodeId::new(), Duration::from_mins(1)),
     );
-    let (own, other) = (own.expect("taken"), other.expect("taken"));
+    let (_, other) = (own.expect("taken"), other.expect("taken"));
     let id: GenerationId = turn.generation.parse().expect("an id");
     let ending = left_over("Hel");
     let recovered = store.recover(other.node, id, &ending).await;
-    assert!(recovered.expect("stored"), "under {own:?}");
     let carries_on = NewTurn {
         generation_id: GenerationId::new(),
         message_id: turn.message.parse().expect("an id"),
@@ -117,23 +130,26 @@ async fn an_answer_that_another_node_ended_and_somebody_carried_on_does_not_clai
         model: None,
         of: TurnOf::Continue,
     };
-    let owner = store.users().await.expect("users")[0].id;
-    let begun = store.begin_turn(owner, &carries_on, None).await;
-    assert!(begun.expect("stored").is_ok());
+    let is_recovered = recovered.expect("stored");
+    if is_recovered {
+        let owner = store.users().await.expect("users")[0].id;
+        let begun = store.begin_turn(owner, &carries_on, None).await;
+        assert!(begun.expect("stored").is_ok());
+    }
 
     call.finish("stop").await;
     call.done().await;
     events.read_to_end(&mut reader).await;
     assert_eq!(reader.text, "Hello");
-    assert_eq!(reader.done.expect("the end")["stored"], false);
-    let aside = app.data().join("spool/set-aside");
-    assert_eq!(std::fs::read_dir(aside).expect("kept").count(), 1);
-    let store = &app.chat.store;
-    assert!(
-        store
-            .end_generation(carries_on.generation_id, &ending, &[])
-            .await
-            .expect("stored")
-    );
-    app.end().await;
+    if is_recovered {
+        let ended = store.end_generation(carries_on.generation_id, &ending, &[]);
+        assert!(ended.await.expect("stored"));
+    }
+    let is_stored = reader.done.expect("the end")["stored"] == true;
+    if !is_stored {
+        let aside = std::fs::read_dir(app.data().join("spool/set-aside")).expect("kept");
+        let mut kept = aside.map(|file| std::fs::read_to_string(file.expect("kept").path()));
+        assert!(kept.any(|end| end.expect("kept").contains(&turn.generation)));
+    }
+    is_stored
 }
