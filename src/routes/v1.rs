@@ -11,6 +11,7 @@ use crate::{
     chat::{Attachment, Begun, Chat, Opened, Payloads, Relay, StartError},
     cursor::Cursor,
     emitter,
+    generation::Generation,
     model::Outcome,
     openai::{Asked, Invalid},
     problem::ApiError,
@@ -78,7 +79,7 @@ pub(super) async fn complete(
     let mut response = if asked.streams {
         emitter::respond_payloads(attachment.cursor, attached, &asking.options.emitter)
     } else {
-        whole(attachment.cursor, &attached).await?
+        whole(&generation, attachment.cursor, &attached).await?
     };
     let location = format!("/v1/generations/{}/events", generation.id);
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -118,7 +119,11 @@ async fn first(begun: Begun, attached: &Attached) -> Result<(), ApiError> {
 }
 
 /// The one payload of an answer that is not streamed, once it has ended well.
-async fn whole(mut cursor: Cursor, attached: &Attached) -> Result<HttpResponse, ApiError> {
+async fn whole(
+    generation: &Generation,
+    mut cursor: Cursor,
+    attached: &Attached,
+) -> Result<HttpResponse, ApiError> {
     let mut payloads = Vec::new();
     loop {
         tokio::select! {
@@ -130,9 +135,13 @@ async fn whole(mut cursor: Cursor, attached: &Attached) -> Result<HttpResponse, 
             }
         }
     }
+    attached.leave(Reason::Finished);
+    // It came whole, and yet it is not to be had: too large, or stopped at the last moment.
+    if let Some(problem) = generation.ending().and_then(|end| end.problem.clone()) {
+        return Err(problem.into());
+    }
     let payload = payloads.swap_remove(0).event.data;
     attached.sent(None, payload.len());
-    attached.leave(Reason::Finished);
     Ok(HttpResponse::Ok()
         .content_type("application/json")
         .insert_header((header::CACHE_CONTROL, "no-store"))

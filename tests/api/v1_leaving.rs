@@ -202,5 +202,9 @@ async fn an_answer_too_large_ends_in_an_error() {
         text.contains("answer_too_large") && !text.contains("[DONE]"),
         "{text}"
     );
+    let response = asking(completion(&app.owner, &json!({"model": "m"})));
+    let mut call = app.upstream.next_call().await;
+    call.reply_completion("0123456789a").await;
+    refusal(response.await.expect("no panic"), 502, "answer_too_large").await;
     app.end().await;
 }
