@@ -1,6 +1,7 @@
 //! The chat page: files embedded in the binary, named by their content so that they can be kept for ever.
 
 mod files;
+mod slim;
 
 use crate::problem::ApiError;
 use actix_web::{

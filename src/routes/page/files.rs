@@ -1,5 +1,6 @@
 //! The embedded files in every coding in which they are served: compressed once a process, never for a request.
 
+use super::slim::slim;
 use brotli::enc::BrotliEncoderParams;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -11,16 +12,6 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, io::Write as _, s
 const BROTLI_QUALITY: i32 = 5;
 /// 256 kB: more than a file of the page has.
 const BROTLI_WINDOW_BITS: i32 = 18;
-
-/// What a style sheet says as well without its spaces.
-const STYLE_SPACES: [[&str; 2]; 6] = [
-    [": ", ":"],
-    [", ", ","],
-    ["; ", ";"],
-    [" {", "{"],
-    ["{ ", "{"],
-    [";}", "}"],
-];
 
 #[derive(Embed)]
 #[folder = "static"]
@@ -51,7 +42,10 @@ impl Files {
                 Cow::Borrowed(bytes) => Bytes::from_static(bytes),
                 Cow::Owned(bytes) => bytes.into(),
             };
-            let bytes = slim(&name, bytes);
+            let bytes = match std::str::from_utf8(&bytes) {
+                Ok(text) => slim(&name, text).into(),
+                Err(_) => bytes,
+            };
             Some((name.into_owned(), bytes))
         });
         let mut files: BTreeMap<_, _> = files.collect();
@@ -88,38 +82,6 @@ impl File {
             plain,
         }
     }
-}
-
-/// Without comments and indentation, which nobody downloads to read. (No text in there spans lines.)
-fn slim(name: &str, bytes: Bytes) -> Bytes {
-    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
-    let is_script = extension == Some("js");
-    let is_style = extension == Some("css");
-    let Ok(text) = std::str::from_utf8(&bytes) else {
-        return bytes;
-    };
-    let mut is_comment = false;
-    let mut slim = String::with_capacity(text.len());
-    for line in text.lines().map(str::trim) {
-        is_comment |= line.starts_with("/*") && (is_script || is_style);
-        if is_comment || line.is_empty() || is_script && line.starts_with("//") {
-            is_comment &= !line.ends_with("*/");
-            continue;
-        }
-        let behind = is_script.then(|| line.find(" // ")).flatten();
-        let line = line[..behind.unwrap_or(line.len())].trim_end();
-        if is_style {
-            let tight = |line: String, [wide, tight]: &[&str; 2]| line.replace(wide, tight);
-            slim.push_str(&STYLE_SPACES.iter().fold(line.to_owned(), tight));
-        } else {
-            slim.push_str(line);
-        }
-        // Behind these, the end of a line means nothing.
-        if !((is_script || is_style) && line.ends_with(['{', ';', ','])) {
-            slim.push('\n');
-        }
-    }
-    slim.into()
 }
 
 fn media_type(name: &str) -> &'static str {
@@ -173,18 +135,6 @@ mod tests {
         assert!(
             brotli < gzip && gzip < plain / 2,
             "{brotli}, {gzip} of {plain}"
-        );
-    }
-
-    #[test]
-    fn comments_and_indentation_are_left_out() {
-        let source = "// What.\nconst a = {\n  /** Why. */\n  b: '//',\n  /*\n   * How.\n   */\n  c: 2, // So.\n};\n";
-        let slim = |name| slim(name, Bytes::from_static(source.as_bytes()));
-        assert_eq!(slim("a.js"), "const a = {b: '//',c: 2,};");
-        let source = "/* Why. */\n.a > b:hover {\n  color: red;\n  margin: 0 auto;\n}\n";
-        assert_eq!(
-            super::slim("a.css", Bytes::from_static(source.as_bytes())),
-            ".a > b:hover{color:red;margin:0 auto;}\n"
         );
     }
 
