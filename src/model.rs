@@ -61,6 +61,25 @@ pub fn now() -> OffsetDateTime {
     now.replace_millisecond(now.millisecond()).unwrap_or(now)
 }
 
+/// A time as clients see it: RFC 3339 in UTC, always with three digits of a second, so that times sort as text.
+pub mod timestamp {
+    use serde::{Serializer, ser::Error};
+    use time::{OffsetDateTime, UtcOffset, macros::format_description};
+
+    pub use time::serde::rfc3339::deserialize;
+
+    pub fn serialize<S: Serializer>(
+        time: &OffsetDateTime,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let format = format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+        );
+        let text = time.to_offset(UtcOffset::UTC).format(format);
+        serializer.serialize_str(&text.map_err(S::Error::custom)?)
+    }
+}
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -151,7 +170,7 @@ pub struct User {
     pub name: String,
     pub operator: bool,
     pub disabled: bool,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
 }
 
@@ -162,7 +181,7 @@ pub struct Key {
     pub user_id: UserId,
     pub name: String,
     pub revoked: bool,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
 }
 
@@ -182,9 +201,9 @@ pub struct Conversation {
     pub version: i64,
     /// The message that the next prompt continues.
     pub head_id: Option<MessageId>,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp")]
     pub updated_at: OffsetDateTime,
 }
 
@@ -214,7 +233,7 @@ pub struct Message {
     /// The latest generation that wrote this message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation_id: Option<GenerationId>,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
 }
 
@@ -241,7 +260,7 @@ pub struct GenerationRecord {
     pub timings: Option<Timings>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
 }
 
@@ -390,4 +409,27 @@ fn generation_status<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(progress.of_generation())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::timestamp;
+    use time::macros::datetime;
+
+    #[test]
+    fn times_sort_as_text() {
+        let text = |time| {
+            let mut text = Vec::new();
+            timestamp::serialize(&time, &mut serde_json::Serializer::new(&mut text)).expect("JSON");
+            String::from_utf8(text).expect("UTF-8")
+        };
+        assert_eq!(
+            text(datetime!(2026-01-02 03:04:05 UTC)),
+            "\"2026-01-02T03:04:05.000Z\""
+        );
+        assert_eq!(
+            text(datetime!(2026-01-02 04:04:05.12 +1)),
+            "\"2026-01-02T03:04:05.120Z\""
+        );
+    }
 }

@@ -84,9 +84,9 @@ struct Exported {
     system: Option<String>,
     sampling: Sampling,
     head_id: Option<MessageId>,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "crate::model::timestamp")]
     created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "crate::model::timestamp")]
     updated_at: OffsetDateTime,
     messages: Vec<Message>,
 }

@@ -50,7 +50,7 @@ struct EmitterView {
     node: NodeId,
     peer: Option<SocketAddr>,
     user_agent: Option<Box<str>>,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "crate::model::timestamp")]
     opened_at: OffsetDateTime,
     age_seconds: u64,
     seq: u64,
@@ -166,7 +166,7 @@ struct RunningView {
     conversation_id: Option<ConversationId>,
     message_id: Option<MessageId>,
     node: NodeId,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "crate::model::timestamp")]
     created_at: OffsetDateTime,
     age_seconds: u64,
     seq: u64,

@@ -637,7 +637,7 @@ fn long(questions: usize) -> Value {
         json!({"id": format!("m{n}"), "parent_id": n.checked_sub(1).map(|n| format!("m{n}")),
             "role": if n % 2 == 0 { "user" } else { "assistant" },
             "content": format!("{n} {}", "Some words that are said. ".repeat(12)), "status": "completed",
-            "created_at": "2026-01-02T03:04:05Z"})
+            "created_at": "2026-01-02T03:04:05.000Z"})
     });
     file["messages"] = messages.collect();
     file["head_id"] = Value::Null;
