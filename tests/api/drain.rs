@@ -1,7 +1,6 @@
 //! The end of the process: answers first, their readers next, HTTP last; and nothing is lost.
 
 use crate::support::{
-    PATIENCE,
     app::{TestApp, Turn, problem, send, spawn_app, spawn_app_with},
     events::{Events, Reader},
     fake_upstream::Call,
@@ -196,6 +195,7 @@ async fn idle_readers_do_not_hold_the_end_up() {
         .await;
     let begun = std::time::Instant::now();
     app.shut_down().await;
-    assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
+    let grace = std::time::Duration::from_mins(1);
+    assert!(begun.elapsed() < grace / 2, "{:?}", begun.elapsed());
     drop(silent);
 }

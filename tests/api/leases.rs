@@ -114,9 +114,9 @@ async fn is_stored_though_carried_on(app: &TestApp) -> bool {
     let mut reader = Reader::default();
     events.read_until(&mut reader, 5).await;
     let store = &app.chat.store;
-    let own = app.chat.recorder.lease().node;
+    let held = app.chat.recorder.lease();
     let (own, other) = tokio::join!(
-        store.take_lease(own, Duration::ZERO),
+        store.take_lease(held.node, Duration::ZERO),
         store.take_lease(NodeId::new(), Duration::from_mins(1)),
     );
     let (_, other) = (own.expect("taken"), other.expect("taken"));
@@ -145,6 +145,10 @@ async fn is_stored_though_carried_on(app: &TestApp) -> bool {
         let ended = store.end_generation(carries_on.generation_id, &ending, &[]);
         assert!(ended.await.expect("stored"));
     }
+    until("this node has its lease again", async || {
+        app.chat.recorder.lease() != held
+    })
+    .await;
     let is_stored = reader.done.expect("the end")["stored"] == true;
     if !is_stored {
         let aside = std::fs::read_dir(app.data().join("spool/set-aside")).expect("kept");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Longer than any step of a test takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `fact` is one, without sleeping; fails in words when it never becomes one.
 #[allow(dead_code, reason = "no test binary uses all of it")]
