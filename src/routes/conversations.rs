@@ -56,19 +56,27 @@ pub(super) async fn list(
         .json(Page { items, next }))
 }
 
-/// `<milliseconds>-<id>` of the last row of a page.
+/// `<milliseconds>-<id>` of the last row of a page, behind a `p` when it is pinned.
 fn cursor(last: &ListedRead) -> String {
-    let Conversation { updated_at, id, .. } = &last.listed.conversation;
-    format!("{}-{id}", updated_at.unix_timestamp_nanos() / 1_000_000)
+    let ListCursor {
+        pinned,
+        updated_at,
+        id,
+    } = ListCursor::from(&last.listed.conversation);
+    let pinned = if pinned { "p" } else { "" };
+    let millis = updated_at.unix_timestamp_nanos() / 1_000_000;
+    format!("{pinned}{millis}-{id}")
 }
 
 fn parse_cursor(cursor: &str) -> Result<ListCursor, ApiError> {
     let parse = || {
-        let (millis, id) = cursor.split_once('-')?;
+        let unpinned = cursor.strip_prefix('p');
+        let (millis, id) = unpinned.unwrap_or(cursor).split_once('-')?;
         let nanos = millis.parse::<i64>().ok()?;
         let updated_at =
             OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos) * 1_000_000).ok()?;
         Some(ListCursor {
+            pinned: unpinned.is_some(),
             updated_at,
             id: id.parse().ok()?,
         })

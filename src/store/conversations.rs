@@ -273,14 +273,17 @@ async fn list(sql: &Sql, owner: UserId, query: &ListQuery) -> Result<Vec<Listed>
     const SQL: &str = concat!(
         "SELECT ",
         conversation_columns!(),
-        " FROM conversations WHERE owner_id = $1 AND deleted_at IS NULL AND (updated_at, id) < ($2, $3)
-         ORDER BY updated_at DESC, id DESC LIMIT $4"
+        " FROM conversations WHERE owner_id = $1 AND deleted_at IS NULL AND (pinned, updated_at, id) < ($2, $3, $4)
+         ORDER BY pinned DESC, updated_at DESC, id DESC LIMIT $5"
     );
-    let (time, id) = query.after.map_or((Time::LAST, Uuid::max()), |after| {
-        (Time(after.updated_at), after.id.0)
-    });
+    let (pinned, time, id) = query
+        .after
+        .map_or((true, Time::LAST, Uuid::max()), |after| {
+            (after.pinned, Time(after.updated_at), after.id.0)
+        });
     let rows = on!(&sql.read, c => sqlx::query_as::<_, ConversationRow>(SQL)
         .bind(owner.0)
+        .bind(pinned)
         .bind(time)
         .bind(id)
         .bind(i64::from(query.limit.max(1)))

@@ -162,11 +162,22 @@ pub struct ListQuery {
     pub limit: u32,
 }
 
-/// A place in a list ordered newest change first.
+/// A place in a list: pinned ones first (but in what a search finds), then by newest change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListCursor {
+    pub pinned: bool,
     pub updated_at: OffsetDateTime,
     pub id: ConversationId,
+}
+
+impl From<&Conversation> for ListCursor {
+    fn from(last: &Conversation) -> Self {
+        Self {
+            pinned: last.pinned,
+            updated_at: last.updated_at,
+            id: last.id,
+        }
+    }
 }
 
 /// A row of a list; `snippet` is the text around the first hit of a search, about 160 characters.

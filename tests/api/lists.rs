@@ -69,6 +69,35 @@ async fn pages_over_conversations_that_change_neither_repeat_nor_lose_those_that
     app.end().await;
 }
 
+#[tokio::test]
+async fn pinned_conversations_are_listed_first() {
+    let app = spawn_app().await;
+    let mut all = Vec::new();
+    for n in 0..9 {
+        all.push(create(&app.owner, json!({"title": format!("number {n}")})).await);
+    }
+    for pinned in [0, 4, 5] {
+        let body = json!({"pinned": true});
+        let changed = change(&app.owner, &path(&all[pinned]), None, body).await;
+        assert_eq!(changed.status(), 200);
+    }
+    let rows = pages(&app.owner, "/api/conversations?limit=2", async |_| {}).await;
+    let got: Vec<_> = rows.iter().map(|row| row["title"].clone()).collect();
+    let expected = [5, 4, 0, 8, 7, 6, 3, 2, 1].map(|n| format!("number {n}"));
+    assert_eq!(got, expected);
+    // In what a search finds the newest comes first.
+    let rows = pages(
+        &app.owner,
+        "/api/conversations?q=number&limit=2",
+        async |_| {},
+    )
+    .await;
+    assert_eq!(rows.len(), 9);
+    let changed: Vec<_> = rows.iter().map(|row| row["updated_at"].as_str()).collect();
+    assert!(changed.is_sorted_by(|a, b| a >= b), "{changed:?}");
+    app.end().await;
+}
+
 async fn found(app: &TestApp, words: &str) -> Vec<(String, String)> {
     let list = app
         .owner

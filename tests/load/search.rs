@@ -103,10 +103,7 @@ async fn measure(
         let mut found = store.list_conversations(owner, &query).await.unwrap();
         if name.ends_with("third page") {
             for _ in 0..2 {
-                query.after = found.last().map(|row| ListCursor {
-                    updated_at: row.conversation.updated_at,
-                    id: row.conversation.id,
-                });
+                query.after = found.last().map(|row| ListCursor::from(&row.conversation));
                 let begun = Instant::now();
                 found = store.list_conversations(owner, &query).await.unwrap();
                 times.push(begun.elapsed());

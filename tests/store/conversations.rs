@@ -216,11 +216,17 @@ pub async fn pages_neither_repeat_nor_lose_a_conversation_that_rests(db: &Scratc
     };
     let changed = store.change_conversation(owner, made[3], &archived, None);
     changed.await.unwrap();
-    later().await;
-    let cursor = |row: &Listed| ListCursor {
-        updated_at: row.conversation.updated_at,
-        id: row.conversation.id,
+    // More pinned ones than a page holds, the oldest among them.
+    let pinned = ConversationChange {
+        pinned: Some(true),
+        ..Default::default()
     };
+    for id in made.iter().step_by(3) {
+        let changed = store.change_conversation(owner, *id, &pinned, None);
+        changed.await.unwrap();
+    }
+    later().await;
+    let cursor = |row: &Listed| ListCursor::from(&row.conversation);
     let mut seen: Vec<Listed> = Vec::new();
     loop {
         let after = seen.last().map(cursor);
@@ -238,9 +244,16 @@ pub async fn pages_neither_repeat_nor_lose_a_conversation_that_rests(db: &Scratc
     }
     let order: Vec<_> = seen
         .iter()
-        .map(|row| (row.conversation.updated_at, row.conversation.id))
+        .map(|row| {
+            (
+                row.conversation.pinned,
+                row.conversation.updated_at,
+                row.conversation.id,
+            )
+        })
         .collect();
     assert!(order.is_sorted_by(|a, b| a > b), "{order:?}");
+    assert_eq!(order.iter().filter(|(pinned, ..)| *pinned).count(), 8);
     // Those that moved before their page came are at the front now; every other was seen, once.
     let front = list(store, owner, None, None, 1000).await;
     for id in &made {

@@ -96,10 +96,7 @@ pub async fn a_search_is_paged_and_shows_where_it_hit(db: &Scratch) {
     }
     let mut seen: Vec<Listed> = Vec::new();
     loop {
-        let after = seen.last().map(|row| ListCursor {
-            updated_at: row.conversation.updated_at,
-            id: row.conversation.id,
-        });
+        let after = seen.last().map(|row| ListCursor::from(&row.conversation));
         let page = list(store, owner, Some("NEEDLE"), after, 3).await;
         if page.is_empty() {
             break;
@@ -205,10 +202,7 @@ async fn pages(
 ) -> Vec<Listed> {
     let mut rows: Vec<Listed> = Vec::new();
     for _ in 0..most {
-        let after = rows.last().map(|row| ListCursor {
-            updated_at: row.conversation.updated_at,
-            id: row.conversation.id,
-        });
+        let after = rows.last().map(|row| ListCursor::from(&row.conversation));
         let page = list(store, owner, text, after, limit).await;
         let is_last = page.len() < limit as usize;
         rows.extend(page);
