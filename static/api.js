@@ -62,7 +62,7 @@ async function attempt(method, path, { body, once, version, signal } = {}) {
   let response;
   let answer;
   try {
-    response = await fetch(path, {
+    response = (method === 'GET' && await askedEarly(path)) || await fetch(path, {
       method,
       headers,
       body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
@@ -79,6 +79,14 @@ async function attempt(method, path, { body, once, version, signal } = {}) {
     if (response.ok) return answer ? JSON.parse(answer) : null;
   } catch { /* A portal or proxy speaks in the server's name. */ }
   throw problemOf(response, answer);
+}
+
+/** What first.js has asked for is not asked again if all went well. */
+async function askedEarly(path) {
+  const asked = early.get(path);
+  early.delete(path);
+  const response = await asked;
+  return response?.ok && response;
 }
 
 function problemOf({ status, headers }, answer) {

@@ -61,8 +61,10 @@ async function enter(refusal) {
     event(name, data) {
       if (data.sessions) element('places').textContent = data.sessions > 1 ? words.places(data.sessions) : '';
       heard(name, data);
-      if (name === 'snapshot' && !isFirst) catchUp();
-      isFirst &&= name !== 'snapshot';
+      if (name !== 'snapshot') return;
+      if (!isFirst) catchUp();
+      else if (open?.about) for (const one of data.running) heard('generation', { ...one, status: 'running' }); // It was read before.
+      isFirst = false;
     },
     anew: catchUp,
     trouble(what) {
@@ -71,8 +73,8 @@ async function enter(refusal) {
     },
     end: (status) => status === 401 && askToSignIn(words.signInAgain),
   });
-  sidebar.refresh();
   show(/^#c=(.+)$/.exec(location.hash)?.[1] ?? null);
+  sidebar.refresh();
 }
 
 function askToSignIn(why) {

@@ -1,7 +1,8 @@
 // Long answers and long conversations: what they cost, and that whoever reads in them is left in peace.
 
 import assert from 'node:assert/strict';
-import { origin, teach, visit } from './harness.js';
+import { readFileSync } from 'node:fs';
+import { gate, origin, teach, visit } from './harness.js';
 import { longestTask } from './trace.js';
 
 const SAMPLE = '## A heading\n\nA paragraph with **bold** and *soft* words, `code` and a [link](https://a.example/), long enough to wrap into a second line.\n\n'
@@ -147,3 +148,43 @@ visit('whoever reads and selects further up is not moved by a pixel while a hund
   assert.ok((await tab.prose.locator('> *').count()) >= 130);
   assert.equal((await visitor.agrees(tab)).content, [...first, ...more].join(''));
 }, { viewport: { width: 900, height: 600 } });
+
+visit('the first readings and every module are asked for before the first script of the page runs', async (visitor) => {
+  teach('Soon there', ['At once.']);
+  const tab = await visitor.open();
+  await tab.ask('Soon there');
+  await tab.ended();
+  const page = await visitor.context.newPage();
+  const modules = new Set(['app.js']);
+  for (const name of modules) {
+    for (const [, imported] of readFileSync(new URL(`../../static/${name}`, import.meta.url), 'utf8').matchAll(/^import .*'\.\/(.+)'/gm)) modules.add(imported);
+  }
+  const wanted = [...modules, 'session', tab.conversation];
+  const asked = [];
+  const { open: all, opened } = gate();
+  page.on('request', (request) => {
+    const { pathname } = new URL(request.url());
+    asked.push(pathname.split('/').pop());
+    if (wanted.every((name) => asked.includes(name))) all();
+  });
+  await page.route('**/app.js', async (route) => {
+    await opened;
+    await route.continue();
+  });
+  const { prose } = visitor.tab(page);
+  await page.goto(`${origin}/#c=${tab.conversation}`);
+  await prose.getByText('At once.').waitFor();
+  assert.ok(modules.size > 9);
+  for (const name of wanted) assert.equal(asked.filter((path) => path === name).length, 1, `${name} is asked for once`);
+});
+
+visit('a first reading that failed is asked for again', async (visitor) => {
+  teach('Second time', ['There it is.']);
+  const tab = await visitor.open();
+  await tab.ask('Second time');
+  await tab.ended();
+  const page = await visitor.context.newPage();
+  for (const path of ['session', `${tab.conversation}?*`]) await page.route(`**/${path}`, (route) => route.abort(), { times: 1 });
+  await page.goto(`${origin}/#c=${tab.conversation}`);
+  await visitor.tab(page).prose.getByText('There it is.').waitFor();
+});
