@@ -8,17 +8,38 @@ const transcript = element('transcript');
 const latest = element('latest');
 let following = true;
 let top = 0;
+let held; // While it does not follow: what is at the top of the view, and where.
 
 const distance = () => transcript.scrollHeight - transcript.scrollTop - transcript.clientHeight;
 
 function follow(next) {
+  if (!next && following) hold();
   following = next;
   latest.hidden = next || distance() <= NEAR;
 }
 
 function grown() {
   if (following) transcript.scrollTop = transcript.scrollHeight;
-  else follow(false);
+  else stayInPlace();
+  follow(following);
+}
+
+/** The first part below the upper edge of the view, or the smallest that the edge goes through. */
+function hold() {
+  const edge = transcript.getBoundingClientRect().top;
+  let part = element('messages');
+  for (let next = part; next; next = [...part.children].find((child) => child.getBoundingClientRect().bottom > edge)) {
+    part = next;
+    if (part.getBoundingClientRect().top > edge) break;
+  }
+  held = { part, at: part.getBoundingClientRect().top };
+}
+
+/** Not every browser does it: what is above the view may become higher, when it comes near or is read again. */
+function stayInPlace() {
+  const moved = held.part.isConnected ? held.part.getBoundingClientRect().top - held.at : 0;
+  if (moved) transcript.scrollTop += moved;
+  if (moved || !held.part.isConnected) hold();
 }
 
 transcript.addEventListener('wheel', (event) => event.deltaY < 0 && transcript.scrollTop > 0 && follow(false), { passive: true });
@@ -28,6 +49,7 @@ transcript.addEventListener('scroll', () => {
   top = transcript.scrollTop;
   if (distance() <= NEAR && !(up && !following)) follow(true);
   else if (up) follow(false);
+  if (!following) hold();
 });
 latest.onclick = () => {
   toBottom();
@@ -55,6 +77,7 @@ export function inPlace(part, change, after = () => part) {
   if (moved) transcript.scrollTop += moved;
   transcript.classList.remove('changing');
   top = transcript.scrollTop;
+  hold();
 }
 
 /** To the question before or behind the one at the top of the view. */
