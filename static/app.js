@@ -291,11 +291,11 @@ element('new').onclick = () => {
 
 element('tune').onclick = () => {
   const mine = open;
-  menus.editSettings(mine ? (mine.about ?? {}) : plans, async (change) => {
-    if (mine) await mine.change(change);
+  menus.editSettings(mine ? (mine.about ?? {}) : plans, async (change, version) => {
+    if (mine) await mine.change(change, version);
     else plans = change;
     tell();
-  });
+  }, () => mine.read().then(() => mine.about));
 };
 
 element('actions').onclick = ({ currentTarget }) => {

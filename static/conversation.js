@@ -99,9 +99,9 @@ export class Conversation {
     return request('POST', `/api/generations/${this.running.id}/stop`);
   }
 
-  /** Only if nobody changed it meanwhile. */
-  async change(body) {
-    this.hear('conversation', await request('PATCH', this.path, { body, version: this.about.version }));
+  /** Only if nobody changed it since that version. */
+  async change(body, version) {
+    this.hear('conversation', await request('PATCH', this.path, { body, version }));
   }
 
   /** What the feed says of this conversation. True when it has to be read again. */

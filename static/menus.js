@@ -82,21 +82,43 @@ export function showKeys() {
   if (!dialog.open) dialog.showModal();
 }
 
-/** Shows the settings of a conversation; `save(change)` takes what becomes of them and may throw a problem, which is told. */
-export async function editSettings({ model, system, sampling }, save) {
+/**
+ * Shows the settings of a conversation. `save(change, version)` takes what becomes of them and may throw a problem, which is told; when
+ * somebody changed them before, `readAgain()` tells to what.
+ */
+export async function editSettings(settings, save, readAgain) {
   const dialog = element('settings');
   const form = dialog.firstElementChild;
   const problem = form.querySelector('.problem');
-  const values = { model, system, ...sampling };
   const fields = [...form.elements].filter(({ name }) => name);
-  for (const field of fields) field.value = values[field.name] ?? '';
+  const shown = {};
+  let sampling;
+  let version;
+  /** What the person did not change becomes what it is now. */
+  const fill = (newest) => {
+    ({ sampling, version } = newest);
+    const values = { ...newest, ...sampling };
+    for (const field of fields) {
+      const { name } = field;
+      const isTheirs = field.value !== (shown[name] ?? '');
+      shown[name] = String(values[name] ?? '');
+      if (!isTheirs) field.value = shown[name];
+    }
+  };
+  form.reset();
+  fill(settings);
   problem.hidden = true;
   form.onsubmit = async (event) => {
     event.preventDefault();
     const [name, prompt, ...numbers] = fields.map(({ value }) => value.trim());
     const set = numbers.map((value, index) => [fields[index + 2].name, value ? Number(value) : undefined]);
+    const change = { model: name || null, system: prompt || null, sampling: { ...sampling, ...Object.fromEntries(set) } };
     try {
-      await save({ model: name || null, system: prompt || null, sampling: { ...sampling, ...Object.fromEntries(set) } });
+      await save(change, version).catch(async (refusal) => {
+        if (refusal.status !== 412) throw refusal;
+        fill(await readAgain());
+        throw { text: words.settingsChanged };
+      });
       dialog.close();
     } catch (refusal) {
       problem.textContent = refusal.text;

@@ -46,6 +46,7 @@ const table = {
   temperature: ['Temperature', '温度'],
   topP: ['Top P', 'Top P'],
   maxTokens: ['Most tokens', '最多词元数'],
+  settingsChanged: ['Somebody changed these settings meanwhile. What you did not touch shows theirs now. Look at it and save again.', '这些设置已在别处更改。您未改动的项现已显示新值，请确认后再次保存。'],
   menu: ['Preferences', '偏好'],
   theme: ['Theme', '主题'],
   light: ['Light', '浅色'],

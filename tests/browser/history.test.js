@@ -26,6 +26,20 @@ visit('conversations are listed, found and opened', async (visitor) => {
   await tab.page.waitForFunction(() => document.querySelector('.message.user')?.innerText.includes('zebra'));
 });
 
+visit('a pinned conversation leads the list, however many newer ones there are', async (visitor) => {
+  const { id } = await visitor.call('POST', '/api/conversations', { title: 'An old friend' });
+  await visitor.call('PATCH', `/api/conversations/${id}`, { pinned: true });
+  for (let count = 0; count < 60; count++) await visitor.call('POST', '/api/conversations', { title: `Newer ${count}` });
+  const tab = await visitor.open();
+  await tab.rows.nth(49).waitFor();
+  assert.equal(await tab.rows.first().innerText(), 'An old friend');
+  await visitor.call('PATCH', `/api/conversations/${id}`, { pinned: false });
+  await tab.page.getByText('Pinned', { exact: true }).waitFor({ state: 'detached' });
+  await tab.page.getByRole('button', { name: 'Show more' }).click();
+  await tab.rows.nth(60).waitFor();
+  assert.equal(await tab.row(id).count(), 1, 'and once');
+});
+
 visit('a draft belongs to its conversation and survives a reload', async (visitor) => {
   const tab = await visitor.open();
   await tab.ask('help');

@@ -30,3 +30,25 @@ visit('model, system prompt and sampling are the conversation’s own', async (v
   assert.deepEqual([read.model, read.system, read.sampling], [null, null, {}]);
 });
 
+visit('settings that somebody changed meanwhile are shown anew, with what was typed', async (visitor) => {
+  teach('two hands', ['done']);
+  const tab = await visitor.open();
+  await tab.ask('two hands');
+  await tab.ended();
+  const path = `/api/conversations/${tab.conversation}`;
+  const form = tab.page.locator('#settings');
+  const values = () => form.evaluate((dialog) => Object.fromEntries([...dialog.querySelectorAll('[name]')].map(({ name, value }) => [name, value])));
+  await tab.page.locator('#tune').click();
+  await form.locator('[name=temperature]').fill('0.5');
+  await visitor.call('PATCH', path, { model: 'theirs', system: 'Theirs.', sampling: { temperature: 1, max_tokens: 7, seed: 3 } });
+  await tab.page.locator('#model-name').getByText('theirs').waitFor(); // The page has heard of it, the form is the person's.
+  assert.equal((await values()).model, '');
+  await form.getByRole('button', { name: 'Save' }).click();
+  await form.getByText('Somebody changed these settings meanwhile.').waitFor();
+  assert.deepEqual(await values(), { model: 'theirs', system: 'Theirs.', temperature: '0.5', top_p: '', max_tokens: '7' });
+  assert.equal((await visitor.read(path)).system, 'Theirs.', 'nothing was overwritten');
+  await form.getByRole('button', { name: 'Save' }).click();
+  await form.waitFor({ state: 'hidden' });
+  const { model, system, sampling } = await visitor.read(path);
+  assert.deepEqual([model, system, sampling], ['theirs', 'Theirs.', { temperature: 0.5, max_tokens: 7, seed: 3 }]);
+});
