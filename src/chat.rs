@@ -6,6 +6,7 @@ mod attach;
 mod changes;
 mod ending;
 mod history;
+mod kept;
 mod models;
 mod overlap;
 mod reading;
@@ -17,7 +18,7 @@ mod twins;
 pub use attach::{Attachment, Payloads};
 pub use history::{BranchRead, ConversationRead, ListedRead, MessageRead, RunningAt};
 pub use models::ModelList;
-pub use relay::{Begun, Opened, Opening, Relay, RelayRefused};
+pub use relay::{Begun, Opened, Opening, Relay, RelayRefused, why_not_whole};
 
 use crate::{
     feed::Feeds,
@@ -129,6 +130,9 @@ pub enum StartError {
     SpoolFull,
     #[error("what ended before is not in the database yet")]
     Unsettled,
+    /// Of a client of `/v1` whose answer is kept, here, and its payloads are not.
+    #[error("the same was answered before, at {0}")]
+    AnsweredBefore(String),
     #[error("the task that starts the generation died")]
     Died,
 }

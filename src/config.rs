@@ -89,6 +89,7 @@ pub struct Upstream {
     pub api_key: String,
     pub model: String,
     pub aliases: BTreeMap<String, String>,
+    pub pass_store: bool,
     #[serde(rename = "connect_seconds", deserialize_with = "seconds")]
     pub connect: Duration,
     #[serde(rename = "first_byte_seconds", deserialize_with = "seconds")]

@@ -331,7 +331,7 @@ mod tests {
             ("presence", r#"{"sessions":2}"#)
         );
         let generation = generation(UserId::new());
-        let (id, message) = (generation.id, generation.message_id.expect("set"));
+        let (id, message) = (generation.id, generation.message_id().expect("set"));
         let conversation = generation.conversation_id().expect("set");
         for (progress, word) in [
             (Progress::Running, "running"),

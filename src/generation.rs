@@ -28,17 +28,19 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub struct Generation {
     pub id: GenerationId,
-    /// The answer it writes; `None` when no conversation keeps it.
-    pub message_id: Option<MessageId>,
     pub owner: UserId,
     /// The id of the request that asked for it.
     pub request_id: String,
+    /// Its events; its payloads when no conversation keeps it.
     pub log: Arc<EventLog>,
     pub created_at: OffsetDateTime,
     pub started: Instant,
     /// Up to which position its events are safe in the store or on disk. Held while some are on their way there.
     pub recorded: Arc<tokio::sync::Mutex<u64>>,
+    message_id: Option<MessageId>,
     conversation_id: OnceLock<ConversationId>,
+    /// The upstream's own, of an answer for a client of `/v1`.
+    payloads: Option<Arc<EventLog>>,
     audience: Mutex<Weak<Audience>>,
     claim: OnceLock<Outcome>,
     ending: OnceLock<Ending>,
@@ -48,6 +50,7 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// `message_id` is the answer it writes; `None` when no conversation keeps it.
     pub fn new(
         id: GenerationId,
         message_id: Option<MessageId>,
@@ -57,14 +60,15 @@ impl Generation {
     ) -> Self {
         Self {
             id,
-            message_id,
             owner,
             request_id,
             log,
             created_at: now(),
             started: Instant::now(),
             recorded: Arc::default(),
+            message_id,
             conversation_id: OnceLock::new(),
+            payloads: None,
             audience: Mutex::default(),
             claim: OnceLock::new(),
             ending: OnceLock::new(),
@@ -72,6 +76,38 @@ impl Generation {
             forgotten: AtomicBool::new(false),
             cancelled: CancellationToken::new(),
         }
+    }
+
+    /// With a log of the upstream's payloads, which may be the one that it has.
+    #[must_use]
+    pub fn relaying(self, payloads: Arc<EventLog>) -> Self {
+        Self {
+            payloads: Some(payloads),
+            ..self
+        }
+    }
+
+    /// `None` when it is not for a client of `/v1`.
+    pub fn payload_log(&self) -> Option<&Arc<EventLog>> {
+        self.payloads.as_ref()
+    }
+
+    /// What its logs cost in memory.
+    pub fn log_bytes(&self) -> usize {
+        let beside = self.payloads.iter();
+        let beside = beside.filter(|payloads| !Arc::ptr_eq(payloads, &self.log));
+        self.log.bytes() + beside.map(|payloads| payloads.bytes()).sum::<usize>()
+    }
+
+    /// The answer that it writes, or will when its turn is stored; `None` when no conversation keeps it.
+    pub fn will_write(&self) -> Option<MessageId> {
+        self.message_id
+    }
+
+    /// The answer it writes, once its turn is stored.
+    pub fn message_id(&self) -> Option<MessageId> {
+        self.message_id
+            .filter(|_| self.conversation_id.get().is_some())
     }
 
     /// Known once the turn is stored; a regenerated answer's conversation is the store's to tell.
@@ -84,9 +120,9 @@ impl Generation {
         let _ = self.conversation_id.set(conversation);
     }
 
-    /// False while its turn is still being stored, or was refused: nobody finds it then.
+    /// False while its turn is still being stored, or was refused: nobody finds it then. Of `/v1` it is found by its payloads.
     pub fn is_there(&self) -> bool {
-        self.message_id.is_none() || self.conversation_id().is_some()
+        self.payloads.is_some() || self.conversation_id().is_some()
     }
 
     /// Claims how it ends and answers how it really does: with `outcome` when this is the first claim, else as claimed before.
@@ -152,7 +188,7 @@ impl Generation {
         self.is_there().then(|| GenerationRecord {
             id: self.id,
             conversation_id: self.conversation_id(),
-            message_id: self.message_id,
+            message_id: self.message_id(),
             status: ending.map_or(Progress::Running, |ending| Progress::Ended(ending.outcome)),
             seq,
             model: ending.and_then(|ending| ending.model.clone()),

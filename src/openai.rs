@@ -4,10 +4,12 @@
 //! <https://platform.openai.com/docs/api-reference/chat>
 
 mod chunk;
+mod exchange;
 mod members;
 mod request;
 
 pub use chunk::{as_chunk, is_usage};
+pub use exchange::{Exchange, Said};
 pub use request::{Asked, Invalid};
 
 use crate::{

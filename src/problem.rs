@@ -210,6 +210,14 @@ impl From<StartError> for ApiError {
             )
             .retry_after(10),
             StartError::KeyReused => Self::key_reused(),
+            StartError::AnsweredBefore(at) => Self::new(
+                410,
+                "answered-before",
+                "This was answered before",
+                format!(
+                    "the answer to this key is kept in a conversation, and its bytes are in memory no more; `{at}` tells where, and a new key asks again"
+                ),
+            ),
             StartError::Refused(refused) => refused.into(),
             StartError::Died => Self::new(
                 500,
@@ -234,10 +242,12 @@ impl From<Problem> for ApiError {
 
 impl From<RelayRefused> for ApiError {
     fn from(refused: RelayRefused) -> Self {
-        let RelayRefused { problem, words } = refused;
-        Self {
-            words,
-            ..problem.into()
+        match refused {
+            RelayRefused::Upstream { problem, words } => Self {
+                words,
+                ..problem.into()
+            },
+            RelayRefused::NotKept(error) => error.into(),
         }
     }
 }

@@ -424,6 +424,7 @@ fn route_options(config: &Config) -> RouteOptions {
         message_bytes: config.limits.message_bytes,
         import_messages: config.limits.import_messages,
         poll: config.emitter.poll,
+        passes_store: config.upstream.pass_store,
     }
 }
 

@@ -84,19 +84,18 @@ impl Chat {
     ) -> Result<Option<Payloads>, ChatError> {
         let generation = match self.find(user, id).await? {
             None => return Ok(None),
-            Some(Found::Live(generation)) if generation.log.format() == Format::OpenAi => {
-                generation
-            }
+            Some(Found::Live(generation)) => generation,
             Some(_) => return Ok(Some(Payloads::Gone)),
         };
-        if !generation.log.has(after) {
-            return Ok(Some(Payloads::Gone));
-        }
-        Ok(Some(Payloads::Here(Attachment {
-            target: Target::Generation(id),
-            cursor: Cursor::new(generation.payloads(), after),
-            conversation_id: generation.conversation_id(),
-        })))
+        let log = generation.payload_log().filter(|log| log.has(after));
+        Ok(Some(match log.and(generation.payloads()) {
+            None => Payloads::Gone,
+            Some(payloads) => Payloads::Here(Attachment {
+                target: Target::Generation(id),
+                cursor: Cursor::new(payloads, after),
+                conversation_id: generation.conversation_id(),
+            }),
+        }))
     }
 
     /// With the events after `after`, as far as they are kept one by one.

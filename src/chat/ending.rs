@@ -20,6 +20,8 @@ pub(super) enum Stopper {
     AnswerTooLarge,
     /// Of too many events, small as they may be.
     LogFull,
+    /// The exchange could not be stored; whoever asked was told why.
+    NotKept,
 }
 
 impl From<UpstreamError> for Stopper {
@@ -67,6 +69,12 @@ pub(super) fn problem_of(
                 ),
             ))
         }
+        (Outcome::Failed | Outcome::Truncated, Some(Stopper::NotKept)) => Some(Problem::new(
+            503,
+            "not-kept",
+            "The exchange was not kept",
+            "the answer was to be kept in a conversation and could not be; ask again, or without `store`",
+        )),
         (Outcome::Failed | Outcome::Truncated, stopper) => {
             let limit = match stopper {
                 Some(Stopper::LogFull) => {

@@ -296,7 +296,7 @@ fn followed(running: &[Arc<Generation>], conversation: &Conversation) -> Option<
     let mut here = running.iter().filter(is_here);
     let first = here.clone().next();
     let generation = here
-        .find(|generation| generation.message_id == head)
+        .find(|generation| generation.message_id() == head)
         .or(first)?;
     Some(RunningAt {
         id: generation.id,

@@ -17,8 +17,10 @@ pub(super) struct Reading {
     pub model: Option<String>,
     pub usage: Option<Usage>,
     pub first_token: Option<Duration>,
-    /// Of the answer that is carried on.
-    before_bytes: Option<usize>,
+    /// It carries on an answer that is there.
+    carries_on: bool,
+    /// Of the answer, with what was there before.
+    bytes: usize,
     overlap: Overlap,
     /// `None` once the log has had no room for some.
     blocks: Option<Blocks>,
@@ -32,7 +34,8 @@ impl Reading {
             model: None,
             usage: None,
             first_token: None,
-            before_bytes: before.map(|before| before.text.len() + before.reasoning.len()),
+            carries_on: before.is_some(),
+            bytes: before.map_or(0, |before| before.text.len() + before.reasoning.len()),
             overlap: Overlap::with(text),
             blocks: Some(Blocks::after(text)),
             has_added: false,
@@ -41,7 +44,7 @@ impl Reading {
 
     /// An answer that was to be carried on and was not: its message stays what it was.
     pub fn leaves_message(&self, outcome: Outcome) -> bool {
-        self.before_bytes.is_some() && !self.has_added && outcome != Outcome::Completed
+        self.carries_on && !self.has_added && outcome != Outcome::Completed
     }
 
     /// Reads the upstream into the log until it says that it is done. Dropping the future closes its socket; what is still held back
@@ -58,30 +61,38 @@ impl Reading {
             return Err(Stopper::ContextTooLarge(context_bytes));
         }
         let mut completion = upstream.stream(request).await?;
-        let mut answer_bytes = self.before_bytes.unwrap_or(0);
         loop {
             match completion.next().await? {
                 Step::End { finish_reason } => return Ok(finish_reason),
-                Step::Deltas(deltas) => {
-                    for delta in deltas {
-                        let Some(event) = self.event_of(delta) else {
-                            continue;
-                        };
-                        let bytes = size(&event);
-                        if bytes > 0 {
-                            self.first_token
-                                .get_or_insert_with(|| generation.started.elapsed());
-                        }
-                        answer_bytes += bytes;
-                        if answer_bytes > chat.options.answer_bytes {
-                            return Err(Stopper::AnswerTooLarge);
-                        }
-                        let events = self.overlap.pass(event);
-                        self.append(&generation.log, events)?;
-                    }
-                }
+                Step::Deltas(deltas) => self.add(chat, generation, deltas)?,
             }
         }
+    }
+
+    /// Adds what one read brought.
+    pub fn add(
+        &mut self,
+        chat: &Chat,
+        generation: &Generation,
+        deltas: Vec<Delta>,
+    ) -> Result<(), Stopper> {
+        for delta in deltas {
+            let Some(event) = self.event_of(delta) else {
+                continue;
+            };
+            let bytes = size(&event);
+            if bytes > 0 {
+                self.first_token
+                    .get_or_insert_with(|| generation.started.elapsed());
+            }
+            self.bytes += bytes;
+            if self.bytes > chat.options.answer_bytes {
+                return Err(Stopper::AnswerTooLarge);
+            }
+            let events = self.overlap.pass(event);
+            self.append(&generation.log, events)?;
+        }
+        Ok(())
     }
 
     /// Appends what is still held back: of the beginning, and the last blocks.

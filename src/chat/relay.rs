@@ -1,21 +1,26 @@
 //! Answers to OpenAI's own clients: the upstream is asked what they ask, and its payloads are the log, byte for byte.
 //!
-//! No conversation keeps them: they live in memory while they run and a while after. As everywhere, a task of its own owns the
-//! generation; whoever asked waits for the first payload, so that a refusal of the upstream is still theirs to answer with.
+//! They live in memory while they run and a while after; a conversation keeps those that ask for it (`kept`). As everywhere, a task of its
+//! own owns the generation; whoever asked waits for the first payload, so that a refusal of the upstream is still theirs to answer with.
+
+mod end;
+
+pub use end::why_not_whole;
 
 use super::{
     Chat, StartError,
-    ending::{Stopper, millis, outcome_of, problem_of, report},
+    ending::Stopper,
+    kept::{Kept, answered_before},
     twins::Reused,
 };
 use crate::{
     generation::Generation,
     log::EventLog,
-    model::{Ending, GenerationId, Outcome, Problem, Timings, Usage, UserId},
+    model::{GenerationId, MessageId, Problem, Usage, UserId},
     openai,
     registry::Slot,
-    store::Once,
-    upstream::{Completion, Delta, Failure, Step, Upstream, UpstreamError, Words},
+    store::{Once, WholeConversation},
+    upstream::{Delta, Failure, Step, Upstream, UpstreamError, Words},
 };
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
@@ -30,14 +35,20 @@ pub struct Relay {
     pub streams: bool,
     /// The client wants to see the chunk that tells the usage.
     pub shows_usage: bool,
+    /// As the upstream calls it.
+    pub model: String,
 }
 
 /// Why there is not a single payload.
 #[derive(Debug)]
-pub struct RelayRefused {
-    pub problem: Problem,
-    /// The upstream's own, when it refused.
-    pub words: Option<Box<Words>>,
+pub enum RelayRefused {
+    Upstream {
+        problem: Problem,
+        /// The upstream's own, when it refused.
+        words: Option<Box<Words>>,
+    },
+    /// It was to be, and could not.
+    NotKept(StartError),
 }
 
 /// Resolves with the first payload. Dropping it ends nothing.
@@ -47,6 +58,7 @@ pub type Begun = oneshot::Receiver<Result<(), RelayRefused>>;
 #[derive(Debug)]
 pub struct Opening {
     slot: Slot,
+    keeps: Option<Box<WholeConversation>>,
     once: Option<Once>,
     /// Twins wait for as long as it is there.
     turn: Option<OwnedMutexGuard<()>>,
@@ -67,12 +79,15 @@ pub enum Opened {
 }
 
 impl Chat {
-    /// Takes a place; dropping it gives it back. The same `once` again finds the answer that it stands for, once that has begun and while
-    /// it is in memory.
+    /// Takes a place; dropping it gives it back. What was said is given when a conversation is to keep it.
+    ///
+    /// The same `once` again finds the answer that it stands for, once that has begun and while it is in memory; of one that is kept
+    /// there is no second.
     pub async fn open_relay(
         &self,
         owner: UserId,
         request_id: String,
+        keeps: Option<Box<WholeConversation>>,
         once: Option<Once>,
     ) -> Result<Opened, StartError> {
         let mut turn = None;
@@ -82,23 +97,52 @@ impl Chat {
             if let Some(before) = before.map_err(|Reused| StartError::KeyReused)? {
                 return Ok(Opened::Before(before));
             }
+            if keeps.is_some()
+                && let Some(before) = self.store.receipt(owner, once).await?
+            {
+                return Err(answered_before(before));
+            }
         }
-        let log = EventLog::of_payloads(self.registry.log_bytes());
-        let generation = Generation::new(GenerationId::new(), None, owner, request_id, log);
-        let slot = self.registry.reserve(generation)?;
-        Ok(Opened::New(Opening { slot, once, turn }))
+        if keeps.is_some() && self.recorder.is_stuck() {
+            return Err(StartError::SpoolFull);
+        }
+        let payloads = EventLog::of_payloads(self.registry.log_bytes());
+        let (message_id, log) = match &keeps {
+            None => (None, payloads.clone()),
+            Some(_) => (
+                Some(MessageId::new()),
+                EventLog::new(self.registry.log_bytes()),
+            ),
+        };
+        let generation = Generation::new(GenerationId::new(), message_id, owner, request_id, log);
+        let slot = self.registry.reserve(generation.relaying(payloads))?;
+        Ok(Opened::New(Opening {
+            slot,
+            keeps,
+            once,
+            turn,
+        }))
     }
 
     /// Asks the upstream, on this worker.
     pub fn relay(self: &Arc<Self>, upstream: &Upstream, opening: Opening, relay: Relay) -> Begun {
         let (begun, first) = oneshot::channel();
-        let Opening { slot, once, turn } = opening;
-        let reply = Reply {
-            to: begun,
+        let Opening {
+            slot,
+            keeps,
             once,
-            _turn: turn,
+            turn,
+        } = opening;
+        let reading = Reading {
+            keeps,
+            reply: Some(Reply {
+                to: begun,
+                once,
+                _turn: turn,
+            }),
+            ..Reading::default()
         };
-        let task = run(self.clone(), upstream.clone(), slot, relay, reply);
+        let task = run(self.clone(), upstream.clone(), slot, relay, reading);
         self.tasks.spawn_local(task);
         first
     }
@@ -126,17 +170,15 @@ impl Reply {
     }
 }
 
-async fn run(chat: Arc<Chat>, upstream: Upstream, generation: Slot, relay: Relay, reply: Reply) {
-    let mut reading = Reading {
-        reply: Some(reply),
-        ..Reading::default()
-    };
-    let end = tokio::select! {
-        biased;
-        () = generation.cancelled() => Err(Stopper::Asked),
-        end = reading.read(&chat, &upstream, &generation, &relay) => end,
-    };
-    finish(&chat, &generation, end, reading);
+async fn run(
+    chat: Arc<Chat>,
+    upstream: Upstream,
+    generation: Slot,
+    relay: Relay,
+    mut reading: Reading,
+) {
+    let end = reading.read(&chat, &upstream, &generation, &relay).await;
+    end::finish(&chat, &generation, end, reading).await;
 }
 
 /// What is known of an answer besides its payloads.
@@ -148,26 +190,61 @@ struct Reading {
     bytes: usize,
     /// Until the first payload is there.
     reply: Option<Reply>,
+    /// What is to be kept, until it is.
+    keeps: Option<Box<WholeConversation>>,
+    kept: Option<Kept>,
 }
 
 impl Reading {
     async fn read(
         &mut self,
-        chat: &Chat,
+        chat: &Arc<Chat>,
         upstream: &Upstream,
         generation: &Arc<Generation>,
         relay: &Relay,
     ) -> Result<Option<String>, Stopper> {
-        let mut completion = upstream.relay(relay.request.clone()).await?;
+        let asked = upstream.relay(relay.request.clone());
+        let mut completion = unless_cancelled(generation, asked).await??;
         loop {
-            let step = completion.next().await;
-            self.append(chat, &mut completion, generation, relay)?;
+            let step = unless_cancelled(generation, completion.next()).await?;
+            let payloads = completion.take_payloads();
+            let is_whole = completion.is_whole();
+            let has_begun = !payloads.is_empty() || matches!(step, Ok(Step::End { .. }));
+            if has_begun && !is_whole && !relay.streams {
+                return Err(streamed_unasked().into());
+            }
+            if has_begun {
+                self.keep(chat, generation, relay).await?;
+            }
+            self.append(chat, payloads, is_whole, generation, relay)?;
             match step? {
-                Step::End { .. } if !relay.streams && generation.log.seq() == 0 => {
-                    return Err(streamed_unasked().into());
-                }
                 Step::End { finish_reason } => return Ok(finish_reason),
                 Step::Deltas(deltas) => self.count(chat, generation, deltas)?,
+            }
+        }
+    }
+
+    /// Stores what is to be kept, unless it is. Not to be cancelled.
+    async fn keep(
+        &mut self,
+        chat: &Arc<Chat>,
+        generation: &Arc<Generation>,
+        relay: &Relay,
+    ) -> Result<(), Stopper> {
+        let Some(said) = self.keeps.take() else {
+            return Ok(());
+        };
+        let once = self.reply.as_ref().and_then(|reply| reply.once.as_ref());
+        match Kept::begin(chat, generation, *said, once, &relay.model).await {
+            Ok(kept) => {
+                self.kept = Some(kept);
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(reply) = self.reply.take() {
+                    reply.refused(RelayRefused::NotKept(error));
+                }
+                Err(Stopper::NotKept)
             }
         }
     }
@@ -175,20 +252,21 @@ impl Reading {
     fn append(
         &mut self,
         chat: &Chat,
-        completion: &mut Completion,
+        payloads: Vec<String>,
+        is_whole: bool,
         generation: &Arc<Generation>,
         relay: &Relay,
     ) -> Result<(), Stopper> {
-        for payload in completion.take_payloads() {
-            let payload = match (relay.streams, completion.is_whole()) {
-                (true, true) => openai::as_chunk(&payload),
-                (false, false) => return Err(streamed_unasked().into()),
-                _ => payload,
+        for payload in payloads {
+            let payload = if relay.streams && is_whole {
+                openai::as_chunk(&payload)
+            } else {
+                payload
             };
             if relay.streams && !relay.shows_usage && openai::is_usage(&payload) {
                 continue;
             }
-            generation.log.append_payload(payload)?;
+            payload_log(generation).append_payload(payload)?;
             if let Some(reply) = self.reply.take() {
                 reply.begun(chat, generation);
             }
@@ -202,6 +280,9 @@ impl Reading {
         generation: &Generation,
         deltas: Vec<Delta>,
     ) -> Result<(), Stopper> {
+        if let Some(kept) = &mut self.kept {
+            return kept.reading().add(chat, generation, deltas);
+        }
         for delta in deltas {
             match delta {
                 Delta::Usage(usage) => self.usage = Some(usage),
@@ -223,6 +304,24 @@ impl Reading {
     }
 }
 
+/// Drops the future when somebody asks for the end.
+async fn unless_cancelled<T>(
+    generation: &Generation,
+    future: impl Future<Output = T>,
+) -> Result<T, Stopper> {
+    tokio::select! {
+        biased;
+        () = generation.cancelled() => Err(Stopper::Asked),
+        done = future => Ok(done),
+    }
+}
+
+fn payload_log(generation: &Generation) -> &EventLog {
+    generation
+        .payload_log()
+        .expect("it is there from the beginning")
+}
+
 /// Bytes that a delta adds to the answer: its text, or the JSON of its tool calls.
 fn size(delta: &Delta) -> usize {
     match delta {
@@ -241,76 +340,4 @@ fn streamed_unasked() -> UpstreamError {
         retry_after: None,
         words: None,
     }
-}
-
-/// Claims the end and tells it: in the log, and to whoever still waits for the first payload.
-fn finish(
-    chat: &Chat,
-    generation: &Arc<Generation>,
-    end: Result<Option<String>, Stopper>,
-    reading: Reading,
-) {
-    let natural = match &end {
-        Ok(_) => Outcome::Completed,
-        Err(stopper) => outcome_of(stopper),
-    };
-    let outcome = generation.claim(natural);
-    let (finish_reason, stopper) = match end {
-        Ok(finish_reason) => (finish_reason, None),
-        Err(stopper) => (None, Some(stopper)),
-    };
-    let problem = match outcome {
-        Outcome::Stopped => Some(stopped()),
-        outcome => problem_of(outcome, stopper.as_ref(), chat),
-    };
-    let problem = problem.map(|problem| Problem {
-        instance: Some(generation.request_id.clone()),
-        ..problem
-    });
-    let words = match stopper {
-        Some(Stopper::Upstream(error)) => error.words,
-        _ => None,
-    };
-    let ending = generation.set_ending(Ending {
-        outcome,
-        content: String::new(),
-        reasoning: None,
-        tool_calls: None,
-        model: reading.model,
-        finish_reason,
-        usage: reading.usage,
-        timings: Timings {
-            first_token_ms: reading.first_token.map(millis),
-            total_ms: millis(generation.started.elapsed()),
-        },
-        problem: problem.clone(),
-        last_seq: generation.log.seq() + 1,
-        leaves_message: false,
-    });
-    report(generation, ending);
-    let last = match &problem {
-        None => openai::DONE.to_owned(),
-        Some(problem) => {
-            let json = words.as_ref().and_then(|words| words.json.as_deref());
-            openai::error_or_ours(json, problem)
-        }
-    };
-    generation
-        .log
-        .append_end(last)
-        .expect("only this task ends the log, once");
-    match (reading.reply, problem) {
-        (None, _) => {}
-        (Some(reply), None) => reply.begun(chat, generation),
-        (Some(reply), Some(problem)) => reply.refused(RelayRefused { problem, words }),
-    }
-}
-
-fn stopped() -> Problem {
-    Problem::new(
-        410,
-        "stopped",
-        "The answer was stopped",
-        "somebody stopped this answer, or its last reader left",
-    )
 }

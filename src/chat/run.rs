@@ -62,7 +62,7 @@ pub(super) async fn run(
             generation_id: generation.id,
             conversation_id: turn.conversation_id,
             message_id: started.message_id,
-            parent_id: Some(turn.parent_id),
+            parent_id: turn.parent_id,
             model,
             base: before.map(|before| before.text.chars().count() as u64),
         });
@@ -126,7 +126,7 @@ pub(super) fn replayed<T>(before: Effect<T>) -> Result<Started, StartError> {
 }
 
 /// Claims the end, stores it, and only then appends the terminal event.
-async fn finish(
+pub(super) async fn finish(
     chat: &Chat,
     generation: &Generation,
     announced: &Announced,

@@ -47,7 +47,7 @@ impl Running {
         Self {
             id: generation.id,
             conversation_id: generation.conversation_id(),
-            message_id: generation.message_id,
+            message_id: generation.message_id(),
             seq: generation.log.seq(),
         }
     }
@@ -58,7 +58,7 @@ impl FeedEvent<'_> {
         Self::Generation {
             id: generation.id,
             conversation_id: generation.conversation_id(),
-            message_id: generation.message_id,
+            message_id: generation.message_id(),
             status: progress.of_generation(),
         }
     }

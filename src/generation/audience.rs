@@ -6,6 +6,7 @@
 use super::Generation;
 use crate::{
     cursor::{Frame, Log},
+    log::EventLog,
     model::Outcome,
 };
 use std::sync::Arc;
@@ -28,13 +29,23 @@ impl Generation {
         audience
     }
 
-    /// The log of its payloads, for one more reader, who belongs to the audience while there is one.
-    pub fn payloads(&self) -> Arc<dyn Log> {
+    /// The log of its payloads, for one more reader, who belongs to the audience while there is one. `None` when it has no payloads.
+    pub fn payloads(&self) -> Option<Arc<dyn Log>> {
+        let payloads = self.payloads.as_ref()?;
         let audience = self.audience.lock().expect("nothing panics under it");
-        match audience.upgrade() {
+        Some(match audience.upgrade() {
             Some(audience) => audience,
-            None => self.log.clone(),
-        }
+            None => payloads.clone(),
+        })
+    }
+}
+
+impl Audience {
+    fn log(&self) -> &EventLog {
+        self.generation
+            .payloads
+            .as_ref()
+            .unwrap_or(&self.generation.log)
     }
 }
 
@@ -47,14 +58,14 @@ impl Drop for Audience {
 
 impl Log for Audience {
     fn read(&self, after: u64) -> Vec<Frame> {
-        self.generation.log.read(after)
+        self.log().read(after)
     }
 
     fn tail(&self) -> &watch::Sender<u64> {
-        self.generation.log.tail()
+        self.log().tail()
     }
 
     fn ends_at(&self, after: u64) -> bool {
-        self.generation.log.ends_at(after)
+        self.log().ends_at(after)
     }
 }

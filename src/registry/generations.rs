@@ -41,15 +41,18 @@ impl std::ops::Deref for Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         // Still open when the turn was refused or its task died: whoever waits for the end must not wait for ever.
-        let _ = self.generation.log.append(&Event::Done(Box::new(Done {
+        let done = Event::Done(Box::new(Done {
             outcome: self.generation.claim(Outcome::Failed),
             finish_reason: None,
             usage: None,
             timings: None,
             stored: false,
             problem: None,
-        })));
-        let bytes = self.generation.log.bytes();
+        }));
+        for log in [Some(&self.generation.log), self.generation.payload_log()] {
+            let _ = log.map(|log| log.append(&done));
+        }
+        let bytes = self.generation.log_bytes();
         let mut generations = self.registry.generations();
         generations.running.remove(&self.generation.id);
         let owner = self.generation.owner;

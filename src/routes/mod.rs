@@ -9,6 +9,7 @@ mod generations;
 mod health;
 mod history;
 mod import;
+mod kept;
 mod messages;
 mod models;
 mod operator;
@@ -42,6 +43,8 @@ pub struct RouteOptions {
     pub import_messages: usize,
     /// The longest that a long poll may wait.
     pub poll: Duration,
+    /// The `store` of a completion request is the upstream's to read, too.
+    pub passes_store: bool,
 }
 
 /// Every route of the program.

@@ -190,7 +190,7 @@ pub(super) async fn generations(_: Operator, chat: Data<Chat>, node: Data<NodeId
                 id: generation.id,
                 user_id: generation.owner,
                 conversation_id: generation.conversation_id(),
-                message_id: generation.message_id,
+                message_id: generation.message_id(),
                 node: **node,
                 created_at: generation.created_at,
                 age_seconds: age.as_secs(),

@@ -5,15 +5,16 @@ use super::{
     attach::{attach, position, session},
     body::{RawJson, explain},
     generations::EventsQuery,
+    kept,
 };
 use crate::{
     auth::CurrentUser,
-    chat::{Attachment, Begun, Chat, Opened, Payloads, Relay, StartError},
+    chat::{Attachment, Begun, Chat, Opened, Payloads, Relay, StartError, why_not_whole},
     cursor::Cursor,
     emitter,
     generation::Generation,
     model::Outcome,
-    openai::{Asked, Invalid},
+    openai::{Asked, Exchange, Invalid},
     problem::ApiError,
     registry::{Attached, Full, Reason, Target},
     upstream::Upstream,
@@ -49,21 +50,29 @@ pub(super) async fn complete(
     let session = session(&asking.request)?;
     let chat = asking.chat.clone().into_inner();
     let model = asked.model.clone().filter(|model| !model.is_empty());
+    let keeps = if asked.stores {
+        let exchange = Exchange::read(&body.text);
+        let conversation = kept::conversation(exchange, model.as_deref(), &asking.options)?;
+        Some(Box::new(conversation))
+    } else {
+        None
+    };
     let model = chat.model(&asking.upstream, model).await;
     let relay = Relay {
-        request: asked.rewritten(&model, false).into(),
+        request: asked.rewritten(&model, asking.options.passes_store).into(),
         streams: asked.streams,
         shows_usage: asked.shows_usage,
+        model,
     };
     let request_id = asking.request_id.to_string();
-    let opened = chat.open_relay(current.user.id, request_id, body.once);
+    let opened = chat.open_relay(current.user.id, request_id, keeps, body.once);
     let (generation, opening) = match opened.await? {
         Opened::New(opening) => (opening.generation().clone(), Some(opening)),
         Opened::Before(generation) => (generation, None),
     };
     // Held by this reader from here on: who leaves before the first byte has left, too.
     let log = if opening.is_none() || asking.is_detached() {
-        generation.payloads()
+        generation.payloads().expect("it was opened for them")
     } else {
         generation.audience()
     };
@@ -137,7 +146,7 @@ async fn whole(
     }
     attached.leave(Reason::Finished);
     // It came whole, and yet it is not to be had: too large, or stopped at the last moment.
-    if let Some(problem) = generation.ending().and_then(|end| end.problem.clone()) {
+    if let Some(problem) = generation.ending().and_then(why_not_whole) {
         return Err(problem.into());
     }
     let payload = payloads.swap_remove(0).event.data;

@@ -1,8 +1,9 @@
 //! How a turn begins: find its place under the conversation's lock, then store question, answer and generation.
 
 use super::{
-    NewTurn, Parent, PathMessage, StoreError, Turn, TurnOf, TurnRefused,
+    NewTurn, Parent, PathMessage, StoreError, Turn, TurnOf, TurnRefused, WholeConversation,
     carry_on::carry_on,
+    import,
     rows::{ConversationRow, conversation_columns},
     search,
     sql::{Time, Tx, execute, failed, on},
@@ -19,18 +20,33 @@ pub(super) const LINE: &str = "line";
 /// How long a title taken from a prompt may be.
 const TITLE_CHARS: usize = 60;
 
+/// What of a turn is computed before its transaction: on SQLite everybody who writes waits for that.
+pub(super) fn rows(new: &NewTurn) -> Result<Vec<import::Row<'_>>, StoreError> {
+    match &new.of {
+        TurnOf::Exchange(whole) => import::rows(whole),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Stores the turn in `tx`, or says why not, having changed nothing that may stay.
 pub(super) async fn store_turn(
     tx: &mut Tx,
     owner: UserId,
     new: &NewTurn,
+    rows: &[import::Row<'_>],
 ) -> Result<Result<Turn, TurnRefused>, StoreError> {
     let at = Time(now());
+    if let TurnOf::Exchange(whole) = &new.of {
+        return store_exchange(tx, owner, new, whole, rows, at)
+            .await
+            .map(Ok);
+    }
     let Some(conversation) = lock_conversation(tx, owner, new, at).await? else {
         return Ok(Err(TurnRefused::NotFound));
     };
     let answer = match &new.of {
         TurnOf::Continue => return carry_on(tx, owner, conversation, new, at).await,
+        TurnOf::Exchange(_) => None,
         TurnOf::Regenerate { message_id } => Some(message_id.0),
         TurnOf::Prompt { parent, .. } => match parent {
             Parent::Head => conversation.head_id,
@@ -49,7 +65,7 @@ pub(super) async fn store_turn(
     let mut title = None;
     let question = match &new.of {
         // An answer below nothing has no question.
-        TurnOf::Regenerate { .. } | TurnOf::Continue => match answer_of {
+        TurnOf::Regenerate { .. } | TurnOf::Continue | TurnOf::Exchange(_) => match answer_of {
             Some(id) => id,
             None => return Ok(Err(TurnRefused::NotAnAnswer)),
         },
@@ -78,35 +94,20 @@ pub(super) async fn store_turn(
         }
     };
     let model = new.model.clone().or_else(|| conversation.model.clone());
-    insert_message(
-        tx,
-        &conversation,
-        NewMessage {
-            id: new.message_id.0,
-            parent: Some(question),
-            role: Role::Assistant,
-            content: "",
-            model: model.as_deref(),
-            status: Progress::Running,
-            generation: Some(new.generation_id.0),
-            at,
-        },
-    )
-    .await?;
-    insert_generation(
+    insert_answer(
         tx,
         owner,
         &conversation,
         new,
+        Some(question),
         model.as_deref(),
-        Before::default(),
         at,
     )
     .await?;
     set_head(tx, &conversation, new.message_id, title.as_deref()).await?;
     Ok(Ok(Turn {
         conversation_id: conversation.id(),
-        parent_id: MessageId(question),
+        parent_id: Some(MessageId(question)),
         path: path(tx, question).await?,
         model,
         system: conversation.system,
@@ -114,6 +115,60 @@ pub(super) async fn store_turn(
         is_untitled: title.is_some() || conversation.title_by == LINE,
         before: None,
     }))
+}
+
+/// The conversation with what was said in it, and the answer that is about to be written below.
+async fn store_exchange(
+    tx: &mut Tx,
+    owner: UserId,
+    new: &NewTurn,
+    whole: &WholeConversation,
+    rows: &[import::Row<'_>],
+    at: Time,
+) -> Result<Turn, StoreError> {
+    let conversation = import::insert_whole(tx, owner, whole, rows).await?;
+    let question = whole.head_id;
+    let model = new.model.clone().or_else(|| conversation.model.clone());
+    let parent = question.map(|question| question.0);
+    insert_answer(tx, owner, &conversation, new, parent, model.as_deref(), at).await?;
+    let mut said = whole.messages.iter();
+    let asked = said.find(|message| message.role == Role::User);
+    let title = asked.map(|asked| first_line(&asked.content));
+    set_head(tx, &conversation, new.message_id, title.as_deref()).await?;
+    Ok(Turn {
+        conversation_id: conversation.id(),
+        parent_id: question,
+        path: Vec::new(),
+        model,
+        system: conversation.system,
+        sampling: conversation.sampling.0,
+        is_untitled: true,
+        before: None,
+    })
+}
+
+/// The answer that a new generation writes, and that generation.
+async fn insert_answer(
+    tx: &mut Tx,
+    owner: UserId,
+    conversation: &ConversationRow,
+    new: &NewTurn,
+    parent: Option<Uuid>,
+    model: Option<&str>,
+    at: Time,
+) -> Result<(), StoreError> {
+    let answer = NewMessage {
+        id: new.message_id.0,
+        parent,
+        role: Role::Assistant,
+        content: "",
+        model,
+        status: Progress::Running,
+        generation: Some(new.generation_id.0),
+        at,
+    };
+    insert_message(tx, conversation, answer).await?;
+    insert_generation(tx, owner, conversation, new, model, Before::default(), at).await
 }
 
 /// The conversation, held until the transaction ends: turns of one conversation begin one after the other. By an UPDATE, because
@@ -140,6 +195,7 @@ async fn lock_conversation(
         } => (BY_ID, conversation_id.0),
         TurnOf::Regenerate { message_id } => (BY_MESSAGE, message_id.0),
         TurnOf::Continue => (BY_MESSAGE, new.message_id.0),
+        TurnOf::Exchange(whole) => (BY_ID, whole.new.id.0),
     };
     on!(tx.on(), c => sqlx::query_as::<_, ConversationRow>(sql)
         .bind(owner.0).bind(id).bind(at).fetch_optional(c))

@@ -44,7 +44,7 @@ pub(super) async fn carry_on(
     move_head(tx, &conversation, new.message_id).await?;
     Ok(Ok(Turn {
         conversation_id: conversation.id(),
-        parent_id: MessageId(question),
+        parent_id: Some(MessageId(question)),
         model,
         system: conversation.system,
         sampling: conversation.sampling.0,

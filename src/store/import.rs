@@ -24,40 +24,55 @@ pub(super) async fn store(
     whole: &WholeConversation,
     once: Option<(&Once, &Receipt)>,
 ) -> Result<Effect<Conversation>, StoreError> {
-    const LAST: &str = concat!(
-        "UPDATE conversations SET head_id = $2, updated_at = $3 WHERE id = $1 RETURNING ",
-        conversation_columns!()
-    );
     // Before the transaction: on SQLite everybody who writes waits for it.
-    let rows: Vec<Row> = whole.messages.iter().map(row).collect::<Result<_, _>>()?;
-    let id = whole.new.id;
+    let rows = rows(whole)?;
     let mut tx = sql.begin().await?;
     if let Some(before) = claim(&mut tx, owner, once).await? {
         tx.rollback().await?;
         return Ok(before);
     }
-    insert(&mut tx, owner, &whole.new).await?;
-    let mut position = 0;
-    for rows in rows.chunks(AT_ONCE) {
-        insert_messages(&mut tx, id, position, rows).await?;
-        position += i64::try_from(rows.len()).map_err(failed)?;
-    }
-    let row = on!(tx.on(), c => sqlx::query_as::<_, ConversationRow>(LAST)
-        .bind(id.0)
-        .bind(whole.head_id.map(|head| head.0))
-        .bind(Time(whole.updated_at))
-        .fetch_one(c))?;
+    let row = insert_whole(&mut tx, owner, whole, &rows).await?;
     tx.commit().await?;
     Ok(Effect::Done(row.into()))
 }
 
+/// The conversation with these messages of it, of which the head is one.
+pub(super) async fn insert_whole(
+    tx: &mut Tx,
+    owner: UserId,
+    whole: &WholeConversation,
+    rows: &[Row<'_>],
+) -> Result<ConversationRow, StoreError> {
+    const LAST: &str = concat!(
+        "UPDATE conversations SET head_id = $2, updated_at = $3 WHERE id = $1 RETURNING ",
+        conversation_columns!()
+    );
+    let id = whole.new.id;
+    insert(tx, owner, &whole.new).await?;
+    let mut position = 0;
+    for rows in rows.chunks(AT_ONCE) {
+        insert_messages(tx, id, position, rows).await?;
+        position += i64::try_from(rows.len()).map_err(failed)?;
+    }
+    on!(tx.on(), c => sqlx::query_as::<_, ConversationRow>(LAST)
+        .bind(id.0)
+        .bind(whole.head_id.map(|head| head.0))
+        .bind(Time(whole.updated_at))
+        .fetch_one(c))
+}
+
 /// What is computed of a message.
-struct Row<'a> {
+pub(super) struct Row<'a> {
     message: &'a Message,
     folded: String,
     usage: Option<Json<Value>>,
     timings: Option<Json<Value>>,
     tool_calls: Option<Json<Value>>,
+}
+
+/// Of all messages, in their order.
+pub(super) fn rows(whole: &WholeConversation) -> Result<Vec<Row<'_>>, StoreError> {
+    whole.messages.iter().map(row).collect()
 }
 
 fn row(message: &Message) -> Result<Row<'_>, StoreError> {

@@ -433,14 +433,17 @@ pub enum TurnOf {
     Regenerate { message_id: MessageId },
     /// More text for [`NewTurn::message_id`], which ended before it was complete.
     Continue,
+    /// An answer to the last message, its head, of a conversation that is stored with it. Its title is made as that of any other; without a
+    /// question it has none.
+    Exchange(Box<WholeConversation>),
 }
 
 /// What a stored turn needs to run.
 #[derive(Debug, Clone)]
 pub struct Turn {
     pub conversation_id: ConversationId,
-    /// The message that is answered.
-    pub parent_id: MessageId,
+    /// The message that is answered; `None` where nothing was said before the answer.
+    pub parent_id: Option<MessageId>,
     /// What was asked for, else that of the answer which is carried on, else the conversation's.
     pub model: Option<String>,
     /// The conversation's system prompt.
@@ -449,7 +452,7 @@ pub struct Turn {
     pub sampling: Sampling,
     /// The conversation's title is nothing but the beginning of its first question: no person gave it, and no model.
     pub is_untitled: bool,
-    /// From the root to the message that is answered.
+    /// From the root to the message that is answered; empty of an exchange, whose asker knows it.
     pub path: Vec<PathMessage>,
     /// What the answer has already, when it is carried on.
     pub before: Option<Transcript>,

@@ -1,8 +1,7 @@
 //! Turns: a prompt and its answer begin together and an answer ends once, each in one transaction.
 
 use super::{
-    Effect, NewTurn, Once, Receipt, StoreError, StoredGeneration, Turn, TurnRefused, Turns,
-    begin::store_turn,
+    Effect, NewTurn, Once, Receipt, StoreError, StoredGeneration, Turn, TurnRefused, Turns, begin,
     end::{Ends, store_end},
     receipts::{self, claim},
     rows::{GenerationRow, message_columns},
@@ -23,12 +22,13 @@ impl Turns for Sql {
         new: &NewTurn,
         once: Option<(&Once, &Receipt)>,
     ) -> Result<Result<Effect<Turn>, TurnRefused>, StoreError> {
+        let rows = begin::rows(new)?;
         let mut tx = self.begin().await?;
         if let Some(before) = claim(&mut tx, owner, once).await? {
             tx.rollback().await?;
             return Ok(Ok(before));
         }
-        match store_turn(&mut tx, owner, new).await? {
+        match begin::store_turn(&mut tx, owner, new, &rows).await? {
             Ok(turn) => {
                 tx.commit().await?;
                 Ok(Ok(Effect::Done(turn)))

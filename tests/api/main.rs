@@ -38,4 +38,5 @@ mod v1;
 mod v1_errors;
 mod v1_leaving;
 mod v1_repeats;
+mod v1_store;
 mod walls;

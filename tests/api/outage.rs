@@ -3,10 +3,13 @@
 //! The database is SQLite here, and what keeps it from writing is another process's lock.
 
 use super::leases::left_over;
-use crate::support::{
-    app::{TestApp, Turn, problem, send, spawn_app_with},
-    events::Reader,
-    until,
+use crate::{
+    support::{
+        app::{TestApp, Turn, problem, send, spawn_app_with},
+        events::Reader,
+        until,
+    },
+    v1::{Stream, asking, completion, refusal},
 };
 use continuo::{
     model::{GenerationId, NodeId},
@@ -51,6 +54,60 @@ async fn stored(app: &TestApp, turn: &Turn) -> (String, String) {
     let stored = stored.expect("the store reads").expect("it is there");
     let status = stored.message.status.of_message().to_owned();
     (status, stored.message.content)
+}
+
+#[tokio::test]
+async fn an_exchange_that_cannot_be_kept_is_refused_and_may_be_asked_again() {
+    let app = spawn_app_with(&[SHORT]).await;
+    let body =
+        json!({"store": true, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let request = || completion(&app.owner, &body).header("idempotency-key", "k");
+    let locked = lock(&app).await;
+    let response = asking(request());
+    let mut call = app.upstream.next_call().await;
+    call.head_sse().await;
+    call.send("Hel").await;
+    let response = response.await.expect("no panic");
+    assert_eq!(response.headers()["retry-after"], "2");
+    refusal(response, 503, "store_unavailable").await;
+    call.closed().await;
+    locked.unlock().await;
+    let list = app.owner.get_json("/api/conversations").await;
+    assert_eq!(list["items"], json!([]));
+    let response = asking(request());
+    app.upstream.next_call().await.answer(&["Hello"]).await;
+    let text = Stream::of(response.await.expect("no panic")).rest().await;
+    assert!(text.contains("[DONE]"), "{text}");
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_kept_answer_that_ends_during_an_outage_is_told_whole_and_stored_later() {
+    let app = spawn_app_with(&[SHORT]).await;
+    let body =
+        json!({"store": true, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let response = asking(completion(&app.owner, &body));
+    let mut call = app.upstream.next_call().await;
+    call.head_sse().await;
+    call.send("Hel").await;
+    let mut stream = Stream::of(response.await.expect("no panic"));
+    stream.read_until("Hel").await;
+    let locked = lock(&app).await;
+    call.send("lo").await;
+    call.finish("stop").await;
+    call.done().await;
+    let id: GenerationId = stream.generation().parse().expect("an id");
+    let text = stream.rest().await;
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    locked.unlock().await;
+    let owner = app.chat.store.users().await.expect("users")[0].id;
+    until("it is stored", async || {
+        let stored = app.chat.store.generation(owner, id).await;
+        let stored = stored.expect("the store reads").expect("it is there");
+        stored.message.content == "Hello"
+    })
+    .await;
+    app.end().await;
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ pub async fn an_unfinished_answer_streams_again_with_its_text(db: &Scratch) {
     let more = continuing(&first);
     let turn = begin(store, owner, &more).await;
     assert_eq!(turn.conversation_id, id);
-    assert_eq!(turn.parent_id, user_message(&first));
+    assert_eq!(turn.parent_id, Some(user_message(&first)));
     assert_eq!(turn.model.as_deref(), Some("first-model"));
     let path: Vec<_> = turn.path.iter().map(|m| &*m.content).collect();
     assert_eq!(path, ["q0", "a0", "q"]);

@@ -12,6 +12,7 @@ mod conversations;
 #[path = "../support/database.rs"]
 mod database;
 mod deleting;
+mod exchanges;
 mod importing;
 mod leases;
 mod opening;
@@ -87,6 +88,11 @@ on_both_engines! {
         a_whole_conversation_reads_back_as_it_was_given,
         an_import_that_fails_or_is_dropped_leaves_nothing,
         an_import_happens_once_for_a_key,
+    ],
+    exchanges: [
+        an_exchange_is_a_conversation_whose_last_message_is_answered,
+        an_exchange_that_fails_or_is_dropped_leaves_nothing,
+        of_twenty_twins_one_exchange_is_stored,
     ],
     searching: [
         every_word_is_found_somewhere_in_any_script_and_case,

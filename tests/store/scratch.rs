@@ -181,7 +181,7 @@ pub fn user_message(turn: &NewTurn) -> MessageId {
         TurnOf::Prompt {
             user_message_id, ..
         } => user_message_id,
-        TurnOf::Regenerate { .. } | TurnOf::Continue => panic!("no prompt"),
+        TurnOf::Regenerate { .. } | TurnOf::Continue | TurnOf::Exchange(_) => panic!("no prompt"),
     }
 }
 

@@ -24,7 +24,7 @@ pub async fn a_prompt_stores_question_answer_and_head(db: &Scratch) {
     let new = prompt(made.id, Parent::Head, "Hello\r\n 你好 🙂 ");
     let turn = begin(store, owner, &new).await;
     assert_eq!(turn.conversation_id, made.id);
-    assert_eq!(turn.parent_id, user_message(&new));
+    assert_eq!(turn.parent_id, Some(user_message(&new)));
     assert_eq!(turn.model.as_deref(), Some("default-model"));
     assert_eq!(turn.system.as_deref(), Some("Be kind."));
     let path = [PathMessage {
@@ -194,7 +194,10 @@ pub async fn the_path_goes_from_the_root_without_empty_answers(db: &Scratch) {
     let turn = begin(store, owner, &root).await;
     assert_eq!(told(&turn.path), ["user:q1b"]);
     let messages = messages(store, owner, id).await;
-    let question = messages.iter().find(|m| m.id == turn.parent_id).unwrap();
+    let question = messages
+        .iter()
+        .find(|m| Some(m.id) == turn.parent_id)
+        .unwrap();
     assert_eq!(question.parent_id, None);
     // In order of creation, whatever their ids.
     let contents: Vec<&str> = messages.iter().map(|m| &*m.content).collect();
@@ -349,7 +352,7 @@ pub async fn another_answer_is_a_sibling_and_becomes_the_head(db: &Scratch) {
         panic!("{begun:?}")
     };
     assert_eq!(turn.conversation_id, id);
-    assert_eq!(turn.parent_id, user_message(&first));
+    assert_eq!(turn.parent_id, Some(user_message(&first)));
     let contents: Vec<_> = turn.path.iter().map(|m| &*m.content).collect();
     assert_eq!(contents, ["q1"]);
     assert_eq!(read(store, owner, id).await.head_id, Some(again.message_id));
