@@ -32,10 +32,14 @@ export class Problem extends Error {
   }
 }
 
-/** The title and the detail of a problem as one sentence. */
-export function sentence({ title, detail }) {
+/** A problem as one sentence: in the reader's language, and in the server's own words where they say more than its type. */
+export function sentence({ type, status, title, detail }) {
   const text = [title, detail].filter(Boolean).join(': ');
-  return text.charAt(0).toUpperCase() + text.slice(1) + (/[\w)"'`]$/.test(text) ? '.' : '');
+  const told = text.charAt(0).toUpperCase() + text.slice(1) + (/[\w)"'`]$/.test(text) ? '.' : '');
+  if (!words.problems || !type) return told;
+  const known = words.problems[type.split('/').pop()];
+  if (!known) return words.unexpected(status) + told;
+  return known.endsWith('：') ? known + detail : known;
 }
 
 /**

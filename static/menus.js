@@ -7,13 +7,19 @@ import { otherLanguage, words } from './words.js';
 const menu = element('menu');
 let opener;
 
-/** A menu below or above its button. Entries are `[label, act]`; an act that is a path is a download. */
+/**
+ * A menu below or above its button. Entries are `[label, act, isChosen]`: an act that is a path is a download; of those with `isChosen`,
+ * one is.
+ */
 export function openMenu(button, entries) {
   opener = button;
-  menu.replaceChildren(...entries.map(([label, act]) => {
+  menu.ariaLabel = button.ariaLabel;
+  menu.replaceChildren(...entries.map(([label, act, isChosen]) => {
     const isPath = typeof act === 'string';
-    const onclick = () => (close(), isPath || act());
-    return isPath ? make('a', { href: act, download: '', textContent: label, onclick }) : make('button', { textContent: label, onclick });
+    const item = make(isPath ? 'a' : 'button', { role: 'menuitem', tabIndex: -1, textContent: label, onclick: () => (close(), isPath || act()) });
+    if (isPath) Object.assign(item, { href: act, download: '' });
+    if (isChosen !== undefined) Object.assign(item, { role: 'menuitemradio', ariaChecked: isChosen });
+    return item;
   }));
   menu.showPopover();
   const place = button.getBoundingClientRect();
@@ -30,10 +36,16 @@ function close() {
 }
 
 menu.onkeydown = (event) => {
-  if (event.key !== 'Escape') return;
+  const items = [...menu.children];
+  const at = items.indexOf(event.target);
+  const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
+  if (next !== undefined) items.at(next % items.length).focus();
+  else if (event.key === ' ') event.target.click();
+  else if (event.key === 'Escape') close();
+  else return void (event.key === 'Tab' && close()); // From the button, it goes on.
   event.preventDefault();
-  close();
 };
+menu.addEventListener('beforetoggle', ({ newState }) => (opener.ariaExpanded = newState === 'open'));
 
 let fading;
 
@@ -50,10 +62,10 @@ export function toast(text, label, act) {
 /** `importFile()` and `signOut()` are what the menu of the account needs. */
 export function start({ importFile, signOut }) {
   const button = element('preferences');
-  const theme = (name, label) => [`${kept.get('theme') === name ? '✓ ' : ''}${label}`, () => {
+  const theme = (name, label) => [label, () => {
     kept.set('theme', name);
     document.documentElement.dataset.theme = name ?? '';
-  }];
+  }, kept.get('theme') === name];
   button.addEventListener('click', () => openMenu(button, [
     theme(undefined, words.systemTheme),
     theme('light', words.light),

@@ -47,6 +47,7 @@ export function start(given) {
   element('close-sidebar').onclick = () => toggle(false);
   element('shade').onclick = () => toggle(false);
   narrow.onchange = () => toggle(false);
+  element('menu').addEventListener('toggle', paint);
   document.addEventListener('visibilitychange', () => document.hidden || mark(current));
 }
 
@@ -123,7 +124,7 @@ function seen(id, isSeen) {
 // --- Rows
 
 const paint = soon(() => {
-  if (list.querySelector('form')) return; // Whoever writes a title is not disturbed.
+  if (list.querySelector('form, [aria-expanded=true]')) return; // Whoever writes a title or has a menu open is not disturbed.
   const { activeElement: held } = document;
   const row = held?.closest('#conversations li[data-id]')?.dataset.id;
   list.replaceChildren(...groups().map(([name, group]) => make('li', {}, make('h2', {}, name), make('ul', {}, ...group.map(rowOf)))));
@@ -157,6 +158,7 @@ function rowOf(item) {
   if (state) link.append(make('span', { className: `dot ${state}`, role: 'img', title: words[state], ariaLabel: words[state] }));
   if (snippet) link.append(make('span', { className: 'snippet', dir: 'auto' }, ...marked(snippet)));
   const button = iconButton('dots', `${words.actions}: ${name.slice(0, 80)}`, () => openMenu(button, menuOf(item)));
+  button.ariaHasPopup = 'menu';
   const row = make('li', {}, link, button);
   row.dataset.id = id;
   return row;

@@ -188,7 +188,7 @@ visit('asking, stopping, renaming, deleting and undoing need no mouse', async (v
   await actions.focus();
   await page.keyboard.press('Enter');
   await page.waitForFunction(() => document.activeElement.textContent === 'Rename');
-  while ((await focused()) !== 'Delete') await page.keyboard.press('Tab');
+  while ((await focused()) !== 'Delete') await page.keyboard.press('ArrowDown');
   await page.keyboard.press('Enter');
   const undo = page.getByRole('button', { name: 'Undo' });
   await undo.waitFor();
@@ -205,6 +205,57 @@ visit('asking, stopping, renaming, deleting and undoing need no mouse', async (v
   await page.keyboard.press('Control+Shift+O');
   await page.waitForFunction(() => !location.hash);
   assert.equal(await focused(), 'Ask anything');
+});
+
+visit('a menu is gone through with the arrow keys and gives the focus back', async (visitor) => {
+  const tab = await visitor.open();
+  const { page } = tab;
+  await tab.ask('help');
+  await tab.ended();
+  const menu = page.locator('#menu');
+  const press = async (key) => {
+    await page.keyboard.press(key);
+    return page.evaluate(() => document.activeElement.textContent || document.activeElement.ariaLabel);
+  };
+  for (const [opener, role, name, first, second, last] of [
+    [page.locator('#preferences'), 'menuitemradio', 'Preferences', 'System', 'Light', 'Sign out'],
+    [page.locator('#actions'), 'menuitem', 'More', 'Rename', 'Pin', 'Delete'],
+    [tab.row(tab.conversation).getByRole('button'), 'menuitem', /^More: /, 'Rename', 'Pin', 'Delete'],
+  ]) {
+    await opener.focus();
+    assert.equal(await opener.getAttribute('aria-haspopup'), 'menu');
+    assert.equal(await press('Enter'), first);
+    assert.equal(await opener.getAttribute('aria-expanded'), 'true');
+    assert.equal(await page.getByRole('menu', { name }).getByRole(role, { name: first }).count(), 1);
+    assert.equal(await press('ArrowDown'), second);
+    assert.equal(await press('ArrowUp'), first);
+    assert.equal(await press('ArrowUp'), last, 'it goes round');
+    assert.equal(await press('ArrowDown'), first);
+    assert.equal(await press('End'), last);
+    assert.equal(await press('Home'), first);
+    // Meanwhile the list is told something.
+    await visitor.call('PATCH', `/api/conversations/${tab.conversation}`, { title: `Told of ${first} ${name}` });
+    await page.waitForFunction((title) => document.title.startsWith(title), `Told of ${first} ${name}`);
+    await page.keyboard.press('Escape');
+    await menu.waitFor({ state: 'hidden' });
+    assert.ok(await opener.evaluate((button) => button === document.activeElement), `${name} has the focus back`);
+    assert.notEqual(await opener.getAttribute('aria-expanded'), 'true');
+  }
+  await page.locator('#preferences').focus();
+  await press('Enter');
+  await press('ArrowDown');
+  await press('ArrowDown');
+  await press(' ');
+  assert.equal(await page.locator('html').getAttribute('data-theme'), 'dark');
+  await press('Enter');
+  assert.equal(await page.getByRole('menuitemradio', { name: 'Dark' }).getAttribute('aria-checked'), 'true');
+  await press('Tab');
+  await menu.waitFor({ state: 'hidden' });
+  assert.equal(await page.locator('#preferences').getAttribute('aria-expanded'), 'false');
+  await page.locator('#actions').click();
+  await page.mouse.click(400, 300);
+  await menu.waitFor({ state: 'hidden' });
+  assert.equal(await page.locator('#actions').getAttribute('aria-expanded'), 'false');
 });
 
 visit('an input method has Enter for itself until its text is there', async (visitor) => {

@@ -87,3 +87,30 @@ visit('the language can be switched, and stays', async (visitor) => {
   await page.getByRole('heading', { name: '想聊点什么？' }).waitFor();
   assert.equal(await page.locator('html').getAttribute('lang'), 'zh-CN');
 });
+
+const CHINESE = { locale: 'zh-CN' };
+
+visit('a Chinese reader is told in Chinese what went wrong, and the facts in the server’s words', async (visitor) => {
+  const tab = await visitor.open();
+  const refuse = (problem) => tab.page.route('**/messages', (route) => route.fulfill({ status: problem.status, contentType: 'application/problem+json', body: JSON.stringify(problem) }), { times: 1 });
+  const told = async (problem) => {
+    await refuse({ title: 'A title', ...problem });
+    await tab.prompt.press('Enter');
+    await tab.notice.waitFor();
+    const text = await tab.notice.evaluate((notice) => notice.firstChild.data);
+    await tab.prompt.press('End');
+    return text;
+  };
+  await tab.prompt.fill('demo:fail');
+  assert.equal(await told({ status: 429, type: '/problems/too-many', detail: 'you have 3 running answers already' }), '同时进行的太多：you have 3 running answers already');
+  assert.equal(await told({ status: 503, type: '/problems/draining', detail: 'answers that are running may finish' }), '服务器正在关闭，请稍后再试。');
+  assert.equal(await told({ status: 418, type: '/problems/of-tomorrow', detail: 'no tea' }), '服务器返回错误（418）。A title: no tea.');
+  await tab.prompt.press('Enter');
+  await tab.ended('failed');
+  assert.match(await tab.note.innerText(), /^失败 模型服务器报告错误：.*as you wished/);
+}, CHINESE);
+
+visit('a Chinese reader is told in Chinese that a link does not work', async (visitor) => {
+  const { page } = await visitor.open('#login=wrong');
+  await page.getByRole('alert').getByText('登录链接无效').waitFor();
+}, { ...CHINESE, signedIn: false });
