@@ -177,7 +177,7 @@ async fn run(
     relay: Relay,
     mut reading: Reading,
 ) {
-    let end = reading.read(&chat, &upstream, &generation, &relay).await;
+    let end = reading.read(&chat, &upstream, &generation, relay).await;
     end::finish(&chat, &generation, end, reading).await;
 }
 
@@ -201,9 +201,10 @@ impl Reading {
         chat: &Arc<Chat>,
         upstream: &Upstream,
         generation: &Arc<Generation>,
-        relay: &Relay,
+        mut relay: Relay,
     ) -> Result<Option<String>, Stopper> {
-        let asked = upstream.relay(relay.request.clone());
+        // Gone once there is an answer.
+        let asked = upstream.relay(std::mem::take(&mut relay.request));
         let mut completion = unless_cancelled(generation, asked).await??;
         loop {
             let step = unless_cancelled(generation, completion.next()).await?;
@@ -214,9 +215,9 @@ impl Reading {
                 return Err(streamed_unasked().into());
             }
             if has_begun {
-                self.keep(chat, generation, relay).await?;
+                self.keep(chat, generation, &relay).await?;
             }
-            self.append(chat, payloads, is_whole, generation, relay)?;
+            self.append(chat, payloads, is_whole, generation, &relay)?;
             match step? {
                 Step::End { finish_reason } => return Ok(finish_reason),
                 Step::Deltas(deltas) => self.count(chat, generation, deltas)?,

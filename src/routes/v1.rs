@@ -46,12 +46,13 @@ pub(super) async fn complete(
     asking: Asking,
     body: RawJson,
 ) -> Result<HttpResponse, ApiError> {
-    let asked = Asked::read(&body.text).map_err(invalid)?;
+    let RawJson { text, once } = body;
+    let asked = Asked::read(&text).map_err(invalid)?;
     let session = session(&asking.request)?;
     let chat = asking.chat.clone().into_inner();
     let model = asked.model.clone().filter(|model| !model.is_empty());
     let keeps = if asked.stores {
-        let exchange = Exchange::read(&body.text);
+        let exchange = Exchange::read(&text);
         let conversation = kept::conversation(exchange, model.as_deref(), &asking.options)?;
         Some(Box::new(conversation))
     } else {
@@ -64,8 +65,12 @@ pub(super) async fn complete(
         shows_usage: asked.shows_usage,
         model,
     };
+    // Megabytes, perhaps, and there may be minutes to wait.
+    let streams = asked.streams;
+    drop(asked);
+    drop(text);
     let request_id = asking.request_id.to_string();
-    let opened = chat.open_relay(current.user.id, request_id, keeps, body.once);
+    let opened = chat.open_relay(current.user.id, request_id, keeps, once);
     let (generation, opening) = match opened.await? {
         Opened::New(opening) => (opening.generation().clone(), Some(opening)),
         Opened::Before(generation) => (generation, None),
@@ -85,7 +90,7 @@ pub(super) async fn complete(
     if let Some(opening) = opening {
         first(chat.relay(&asking.upstream, opening, relay), &attached).await?;
     }
-    let mut response = if asked.streams {
+    let mut response = if streams {
         emitter::respond_payloads(attachment.cursor, attached, &asking.options.emitter)
     } else {
         whole(&generation, attachment.cursor, &attached).await?
