@@ -163,6 +163,8 @@ impl<'a> Asked<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
 
     fn rewritten(json: &str) -> String {
         Asked::read(json).expect("a request").rewritten("m", false)
@@ -261,5 +263,39 @@ mod tests {
             r#"{"stream":true,"stream_options":{"include_usage":null}}"#
         ));
         assert!(!shows(r#"{"stream":true}"#));
+    }
+
+    proptest! {
+        /// However a request is put together: ours is as it is to be, and all else stands in its order and as it was written.
+        #[test]
+        fn all_else_stays_as_it_was_written(
+            before in prop::collection::vec("[a-l]{1,3}", 0..4),
+            after in prop::collection::vec("[m-r]{1,3}", 0..4),
+            ours in Just(vec![r#""model" : "x""#, r#""stream":true"#, r#""store": true"#, r#""stream_options":{"x":1e0}"#]).prop_shuffle(),
+            count in 0usize..5,
+            space in "[ \n\t]{0,2}",
+            passes_store in any::<bool>(),
+        ) {
+            let other = |name: &String| format!("{space}\"{name}\"{space}:{space}[1.50,\"\\ud83d\"]{space}");
+            let ours = &ours[..count.min(ours.len())];
+            let all = before.iter().map(other).chain(ours.iter().map(|&it| it.to_owned())).chain(after.iter().map(other));
+            let json = format!("{{{}}}", all.collect::<Vec<_>>().join(","));
+            let asked = Asked::read(&json).expect("a request");
+            let rewritten = asked.rewritten("\"m\r\n\"", passes_store);
+            let untouched = |json: &str| -> Vec<String> {
+                let all = members(json).expect("an object");
+                let others = all.iter().filter(|member| !OURS.contains(&&*member.name));
+                others.map(|member| json[member.at.clone()].to_owned()).collect()
+            };
+            prop_assert_eq!(untouched(&rewritten), untouched(&json));
+            let ours: Map<String, Value> = members(&rewritten).expect("an object").iter()
+                .filter(|member| OURS.contains(&&*member.name))
+                .map(|member| (member.name.clone(), serde_json::from_str(member.value).expect("JSON")))
+                .collect();
+            prop_assert_eq!(&ours["model"], "\"m\r\n\"");
+            prop_assert_eq!(ours.contains_key("store"), passes_store && json.contains("\"store\""));
+            let asks = ours.get("stream_options").and_then(|options| options.get("include_usage"));
+            prop_assert_eq!(asks == Some(&Value::Bool(true)), asked.streams);
+        }
     }
 }

@@ -36,6 +36,7 @@ mod turns;
 mod upstream_faults;
 mod v1;
 mod v1_errors;
+mod v1_input;
 mod v1_leaving;
 mod v1_repeats;
 mod v1_store;

@@ -159,6 +159,21 @@ test('a repeat with the same key is the same answer', limit, async () => {
   assert.equal((await asked('hello-repeated-js')).times, 2);
 });
 
+test('an exchange that is to be stored is a conversation', limit, async () => {
+  const api = async (path) => {
+    const response = await fetch(new URL(`/api/${path}`, client.baseURL), { headers: { Authorization: `Bearer ${client.apiKey}` } });
+    return response.json();
+  };
+  for (const [title, way] of Object.entries({ 'Kept whole?': ask, 'Kept in parts?': async (...args) => text(await stream(...args)) })) {
+    await way('hello', { store: true, messages: [{ role: 'user', content: title }] });
+    const { items } = await api(`conversations?q=${encodeURIComponent(title)}`);
+    assert.deepEqual(items.map((conversation) => conversation.title), [title]);
+    const { messages: said } = await api(`conversations/${items[0].id}`);
+    assert.deepEqual(said.map(({ content }) => content), [title, 'Hello']);
+  }
+  assert.equal((await asked('hello')).last.store, undefined);
+});
+
 test('a wrong key is an authentication error', limit, async () => {
   const stranger = new OpenAI({ apiKey: 'wrong', maxRetries: 0 });
   const error = await stranger.chat.completions.create({ model: 'hello', messages }).catch((error) => error);

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import unittest
+import urllib.parse
 import urllib.request
 import uuid
 
@@ -222,6 +223,22 @@ class Sdk(unittest.TestCase):
             with self.assertRaises(openai.UnprocessableEntityError):
                 way("hello-repeated-py", n=2, extra_headers=once)
         self.assertEqual(asked("hello-repeated-py")["times"], 2)
+
+    def test_an_exchange_that_is_to_be_stored_is_a_conversation(self):
+        create = self.client.chat.completions.create
+        for title, way in {"Stored whole?": create, "Stored in parts?": lambda **more: text(create(stream=True, **more))}.items():
+            way(model="hello", store=True, messages=[{"role": "user", "content": title}])
+            found = self.api(f"conversations?q={urllib.parse.quote(title)}")["items"]
+            self.assertEqual([conversation["title"] for conversation in found], [title])
+            said = self.api(f"conversations/{found[0]['id']}")["messages"]
+            self.assertEqual([message["content"] for message in said], [title, "Hello"])
+        self.assertNotIn("store", asked("hello")["last"])
+
+    def api(self, path):
+        url = self.client.base_url.join(f"/api/{path}")
+        request = urllib.request.Request(str(url), headers={"Authorization": f"Bearer {self.client.api_key}"})
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
 
     def test_a_wrong_key_is_an_authentication_error(self):
         with OpenAI(api_key="wrong", max_retries=0) as stranger:
