@@ -103,14 +103,14 @@ export function follow(source) {
       const path = streams ? source.path : `${source.path}?wait=0&after=${position}`;
       const response = await fetch(path, { headers, cache: 'no-store', signal: connection.signal });
       const { status } = response;
-      if (status === 429 || status >= 500) return Math.max(delay(), 1000 * Number(response.headers.get('Retry-After')));
-      if (status !== 200) {
+      if (status === 429 || status >= 500) return Math.max(delay(), 1000 * Number(response.headers.get('Retry-After')) || 0); // A date is no number.
+      const speaks = (type) => response.headers.get('Content-Type')?.startsWith(type);
+      if (status === 204 || speaks('application/problem+json')) {
         found();
         return void source.end(status);
       }
-      const isStream = response.headers.get('Content-Type')?.startsWith('text/event-stream');
-      if (!streams) return poll(await response.json());
-      return isStream ? await listenTo(response.body.getReader(), within) : delay(); // Else somebody speaks in the server's name.
+      if (!streams && status === 200) return poll(await response.json());
+      return status === 200 && speaks('text/event-stream') ? await listenTo(response.body.getReader(), within) : delay(); // Else somebody speaks in the server's name.
     } catch {
       return delay(); // The network, or our own limit: the answer is the same.
     } finally {
@@ -196,7 +196,7 @@ export class Parser {
         if (data.length) events.push({ name, data: data.join('\n'), id });
         this.#event = { data: [] };
       } else if (field === 'data') this.#event.data.push(value);
-      else if (field === 'retry') this.retry = Number(value);
+      else if (field === 'retry') this.retry = Number(value) || 0;
       else this.#event[field] = value || undefined;
     }
     return events;
