@@ -51,17 +51,17 @@ const memory = new Map();
 export const kept = {
   get(key) {
     try {
-      return JSON.parse(localStorage.getItem(`continuo.${key}`)) ?? memory.get(key);
-    } catch {
-      return memory.get(key);
-    }
+      return memory.get(key) ?? JSON.parse(localStorage.getItem(`continuo.${key}`)) ?? undefined;
+    } catch { /* see above */ }
   },
   set(key, value) {
-    memory.set(key, value);
+    memory.delete(key); // What another tab removes from the storage is not to come back from here.
     try {
       if (value === undefined) localStorage.removeItem(`continuo.${key}`);
       else localStorage.setItem(`continuo.${key}`, JSON.stringify(value));
-    } catch { /* see above */ }
+    } catch {
+      memory.set(key, value);
+    }
   },
   clear() {
     try {

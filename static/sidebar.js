@@ -21,7 +21,8 @@ let found = null; // What a search found, in order; null while nothing is sought
 let next;
 let loading = new AbortController();
 const running = new Map(); // Conversation to generation.
-const unseen = new Set(kept.get('unseen'));
+const ended = new Set(); // Generations: a list that was asked for before may still call them running.
+let unseen = stored();
 
 /** `remove(id)`, `changed(conversation)` and `failed(problem, retry)` are what rows need. */
 export function start(given) {
@@ -49,6 +50,12 @@ export function start(given) {
   narrow.onchange = () => toggle(false);
   element('menu').addEventListener('toggle', paint);
   document.addEventListener('visibilitychange', () => document.hidden || mark(current));
+  addEventListener('storage', ({ key }) => {
+    if (key !== 'continuo.unseen') return;
+    unseen = stored();
+    if (!document.hidden) seen(current, true);
+    paint();
+  });
 }
 
 /** On a narrow screen the list lies over the conversation. True when it was open. */
@@ -91,7 +98,7 @@ async function load(cursor) {
     found = query ? [...(cursor ? found : []), ...page.items] : null;
     for (const item of query ? [] : page.items) {
       items.set(item.id, item);
-      if (item.generation) running.set(item.id, item.generation.id);
+      if (item.generation && !ended.has(item.generation.id)) running.set(item.id, item.generation.id);
     }
     next = page.next;
     paint();
@@ -110,11 +117,15 @@ export function hear(name, data) {
   else if (name === 'deleted') items.delete(id);
   else if (name !== 'generation') return;
   else if (status === 'running') running.set(conversation, id);
-  else if ((running.get(conversation) ?? id) === id) {
+  else if (ended.add(id) && (running.get(conversation) ?? id) === id) {
     running.delete(conversation);
     seen(conversation, conversation === current && !document.hidden);
   }
   paint();
+}
+
+function stored() {
+  return new Set([kept.get('unseen') ?? []].flat());
 }
 
 function seen(id, isSeen) {

@@ -40,6 +40,51 @@ function endless(question) {
   return over.open;
 }
 
+visit('a draft that another tab has sent does not come back', async (visitor) => {
+  const tab = await openOne(visitor);
+  const [here, there] = [tab.conversation, await visitor.converse(1)];
+  await tab.prompt.fill('A word?');
+  await tab.row(there).locator('a').click();
+  await tab.page.waitForFunction(() => document.querySelector('#prompt').value === '');
+  const other = await visitor.open(`#c=${here}`);
+  await other.ended();
+  assert.equal(await other.prompt.inputValue(), 'A word?');
+  await other.prompt.press('Enter');
+  await other.page.waitForFunction(() => document.querySelectorAll('.message').length === 4);
+  await tab.row(here).locator('a').click();
+  await tab.page.waitForFunction(() => document.querySelectorAll('.message').length === 4);
+  assert.equal(await tab.prompt.inputValue(), '');
+});
+
+visit('a list from before the end of an answer shows no dot for ever', async (visitor) => {
+  const end = endless('Until when?');
+  const tab = await visitor.open();
+  await tab.ask('Until when?');
+  const list = await hold(tab, /api\/conversations\?limit/);
+  await tab.page.locator('#search').fill('x');
+  await tab.page.locator('#search').fill('');
+  await list.taken;
+  end();
+  await tab.ended();
+  const row = tab.row(tab.conversation);
+  await row.locator('.dot').waitFor({ state: 'detached' });
+  const arrived = tab.page.waitForResponse(/api\/conversations\?limit/);
+  list.release();
+  await (await arrived).finished();
+  await tab.page.evaluate(() => new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted))));
+  assert.equal(await row.locator('.dot').count(), 0);
+});
+
+visit('what was read in one tab is read in all', async (visitor) => {
+  const id = await visitor.converse(1);
+  const [tab, other] = [await visitor.open(), await visitor.open()];
+  for (const { page } of [tab, other]) await page.locator('#places').getByText('2').waitFor();
+  await visitor.call('POST', `/api/conversations/${id}/messages`, { content: 'A word?' });
+  for (const each of [tab, other]) await each.row(id).locator('.dot.unseen').waitFor();
+  await tab.row(id).locator('a').click();
+  for (const each of [tab, other]) await each.row(id).locator('.dot').waitFor({ state: 'detached' });
+});
+
 for (const [name, answer] of [
   ['a portal that refuses', { status: 403 }],
   ['a proxy that says until which date to wait', { status: 503, headers: { 'Retry-After': new Date(Date.now() + 1000).toUTCString() } }],
@@ -61,3 +106,25 @@ for (const [name, answer] of [
     await visitor.agrees(tab);
   });
 }
+
+visit('what others keep in the same storage does no harm', async (visitor) => {
+  await visitor.context.addInitScript(() => {
+    if (location.protocol === 'http:') for (const [key, value] of Object.entries({ unseen: 5, 'draft.new': 7, language: {}, theme: 'pink' })) localStorage.setItem(`continuo.${key}`, JSON.stringify(value));
+  });
+  const tab = await visitor.open();
+  await tab.prompt.waitFor();
+  await tab.ask('A word?');
+  await tab.ended();
+});
+
+visit('a long name of a model widens nothing', async (visitor) => {
+  const at = '2024-01-01T00:00:00Z';
+  const answer = { id: 'b', parent_id: 'a', role: 'assistant', status: 'completed', content: 'x', created_at: at, model: 'W'.repeat(200) };
+  const { id } = await visitor.call('POST', '/api/conversations/import', {
+    format: 'continuo.conversation', format_version: 1, title: '', created_at: at, updated_at: at, messages: [{ ...answer, id: 'a', parent_id: null, role: 'user', model: undefined }, answer],
+  });
+  const tab = await visitor.open(`#c=${id}`);
+  await tab.ended();
+  await tab.receipt.click();
+  assert.equal(await tab.transcript.evaluate((box) => box.scrollWidth - box.clientWidth), 0);
+});
