@@ -29,7 +29,7 @@ async function route() {
   const [, key, value] = /^#(\w+)=(.+)$/.exec(location.hash) ?? [];
   if (key === 'login') {
     history.replaceState(null, '', location.pathname);
-    await signIn(decodeURIComponent(value));
+    await signIn(value);
   } else if (element('app').hidden) await enter();
   else show(key === 'c' ? value : null);
 }
@@ -45,8 +45,10 @@ async function enter(refusal) {
     element('app').hidden = false;
     element('connection').textContent = words.offline;
   }, 1_500);
+  let isBack; // Who was here before: what they were editing is still there.
   try {
     const { user } = await request('GET', '/api/session');
+    isBack = element('user').textContent === user.name;
     element('user').textContent = user.name;
   } catch (problem) {
     if (!refusal && (problem.status === 0 || problem.status >= 500)) return void setTimeout(enter, 2_000);
@@ -73,7 +75,11 @@ async function enter(refusal) {
     },
     end: (status) => status === 401 && askToSignIn(words.signInAgain),
   });
-  show(/^#c=(.+)$/.exec(location.hash)?.[1] ?? null);
+  const id = /^#c=(.+)$/.exec(location.hash)?.[1] ?? null;
+  if (isBack && open?.id === id) {
+    open.comeBack();
+    read();
+  } else show(id);
   sidebar.refresh();
 }
 
@@ -97,6 +103,11 @@ element('sign-in').onsubmit = (event) => {
   element('token').value = '';
 };
 
+/** Another tab may have signed in meanwhile. */
+addEventListener('focus', () => {
+  if (!element('sign-in').hidden) enter({ text: element('sign-in').querySelector('.problem').textContent });
+});
+
 async function signOut() {
   try {
     await request('DELETE', '/api/session');
@@ -110,8 +121,8 @@ async function signOut() {
 
 // --- The open conversation
 
-function goTo(id) {
-  history.pushState(null, '', id ? `#c=${id}` : location.pathname);
+function goTo(id, how = 'pushState') {
+  history[how](null, '', id ? `#c=${id}` : location.pathname);
   show(id);
 }
 
@@ -121,8 +132,11 @@ function show(id) {
   composer.moveTo(id);
   composer.focus();
   tell();
-  if (id) read().then(toBottom);
+  if (id) read().then(toItsBottom(open));
 }
+
+/** Where one went on to another conversation meanwhile, nothing moves. */
+const toItsBottom = (mine) => () => mine === open && toBottom();
 
 function become(next) {
   open?.leave();
@@ -167,7 +181,7 @@ function read() {
 }
 
 function isGone() {
-  goTo(null);
+  goTo(null, 'replaceState'); // Back leads to what was before it.
   composer.say(words.gone);
   return true;
 }
@@ -214,11 +228,13 @@ async function send(text, draft) {
       sidebar.hear('conversation', made);
     }
     await attempt(async (mine) => {
-      draft.parent ??= mine.leaf?.id ?? null;
+      while (!mine.about && mine === open) await mine.read(); // It belongs below an end that we have not seen yet.
+      if (!mine.about) return;
+      if (draft.parent === undefined) draft.parent = mine.leaf?.id ?? null;
       composer.keep();
       await mine.ask(text, draft);
       composer.accepted(mine.id, draft);
-      if (mine === open) toBottom();
+      toItsBottom(mine)();
     }, again, ({ status }) => {
       if (status === 422) composer.renew();
       if (status === 409) read(); // Another tab was faster.
@@ -233,9 +249,10 @@ async function send(text, draft) {
 
 /** Asks an edited question; its problems are told where it is edited. */
 async function ask(content, parent) {
+  const mine = open;
   try {
-    await open.ask(content, { once: uuid(), parent });
-    toBottom();
+    await mine.ask(content, { once: uuid(), parent });
+    toItsBottom(mine)();
   } catch (problem) {
     if (problem.status === 401) askToSignIn(words.signInAgain);
     throw problem;
@@ -243,11 +260,16 @@ async function ask(content, parent) {
 }
 
 async function askAgain(message, how, once = uuid()) {
+  if (!composer.isIdle()) return; // The second of two clicks.
   composer.become('sending');
   composer.say('');
-  await attempt((mine) => mine.askAgain(message, how, once), () => askAgain(message, how, once));
-  toBottom();
+  await attempt(
+    (mine) => mine.askAgain(message, how, once).then(toItsBottom(mine)),
+    () => askAgain(message, how, once),
+    ({ status }) => status === 409 && read(), // Another tab was faster.
+  );
   tell();
+  if (document.activeElement === document.body) composer.focus(); // The button that was pressed is not there any more.
 }
 
 function stop() {
@@ -267,10 +289,11 @@ async function remove(id) {
     return failed(problem);
   }
   sidebar.hear('deleted', { id });
-  menus.toast(words.deleted, words.undo, () => attempt(async () => {
+  const undo = () => attempt(async () => {
     sidebar.hear('conversation', await request('POST', `/api/conversations/${id}/restore`));
     back();
-  }));
+  }, undo);
+  menus.toast(words.deleted, words.undo, undo);
 }
 
 element('file').addEventListener('change', ({ target }) => attempt(async () => {

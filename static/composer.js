@@ -71,7 +71,7 @@ export function follow(conversationId) {
 /** The server has what was sent in this conversation. */
 export function accepted(conversationId, sent) {
   if (place !== `draft.${conversationId}`) kept.set(`draft.${conversationId}`);
-  else if (draft === sent) clear();
+  else if (draft.once === sent.once) clear(); // Another object, when one was elsewhere meanwhile.
 }
 
 export function clear() {
@@ -89,6 +89,8 @@ export function become(next) {
   mode = next;
   show();
 }
+
+export const isIdle = () => mode === 'idle';
 
 export function focus() {
   // On a touch screen the keyboard would cover what was just opened.

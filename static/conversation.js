@@ -17,6 +17,7 @@ export class Conversation {
   #ended = new Set(); // Generations seen to their end: an older reading must not revive them.
   #left = false;
   #readings = 0;
+  #turns = 0;
 
   /**
    * `told.shown()`: messages, branch or settings are others now; `told.event(message, name, data)`: an answer grew, or `done`;
@@ -41,8 +42,10 @@ export class Conversation {
   /** Reads the end of the branch again: the head's, or the one through a message. What is being followed goes on undisturbed. */
   async read(through) {
     const mine = ++this.#readings;
+    const turns = this.#turns;
     const page = await this.#page(through && { through });
     if (this.#left || mine !== this.#readings) return;
+    if (turns !== this.#turns) return void (await this.read(through)); // It may be from before the last question.
     const { messages, generation, earlier, leaf_id: _, ...about } = page;
     const known = new Map(this.messages.map((message) => [message.id, message]));
     const join = this.messages.findIndex(({ id }) => id === messages[0]?.id);
@@ -76,6 +79,7 @@ export class Conversation {
   async ask(content, { once, parent }) {
     const turn = await request('POST', `${this.path}/messages`, { body: { content, parent_id: parent }, once });
     if (this.#left) return;
+    this.#turns++;
     const { user_message_id: asked, message_id: answer, generation_id: generation } = turn;
     this.about.head_id = answer;
     if (this.messages.some(({ id }) => id === answer)) return;
@@ -120,6 +124,11 @@ export class Conversation {
   leave() {
     this.#left = true;
     this.#drop();
+  }
+
+  /** After `leave`. */
+  comeBack() {
+    this.#left = false;
   }
 
   #page(where) {

@@ -40,6 +40,80 @@ function endless(question) {
   return over.open;
 }
 
+visit('a question asked before its conversation was read goes below its end', async (visitor) => {
+  const id = await visitor.converse(2);
+  const tab = await visitor.open();
+  const reading = await hold(tab, readings(id));
+  await tab.row(id).locator('a').click();
+  await reading.taken;
+  await tab.prompt.fill('A word?');
+  await tab.prompt.press('Enter');
+  await tab.page.waitForFunction(() => document.querySelectorAll('.message').length === 6);
+  reading.release();
+  await tab.ended();
+  const { messages } = await visitor.read(`/api/conversations/${id}`);
+  assert.equal(messages[4].parent_id, messages[3].id);
+  assert.equal(await tab.prompt.inputValue(), '');
+});
+
+visit('the first question whose acceptance was lost is asked once', async (visitor) => {
+  const tab = await visitor.open();
+  await tab.page.route('**/messages', async (route) => {
+    await route.fetch();
+    await route.abort();
+  }, { times: 1 });
+  await tab.prompt.fill('A word?');
+  await tab.prompt.press('Enter');
+  await tab.notice.waitFor();
+  await tab.ended(); // The feed told of it.
+  await tab.notice.getByRole('button').click();
+  await tab.page.waitForFunction(() => document.querySelector('#prompt').value === '');
+  assert.equal(await tab.notice.isVisible(), false);
+  assert.equal((await visitor.read(`/api/conversations/${tab.conversation}`)).messages.length, 2);
+});
+
+visit('a reading from before a question takes neither it nor its answer away', async (visitor) => {
+  const end = endless('And now?');
+  const tab = await openOne(visitor);
+  const reading = await hold(tab, readings(tab.conversation));
+  // A second snapshot says that something may have been missed; then the feed is away.
+  await tab.page.route('**/api/feed', (route) => route.abort());
+  await answerInstead(tab, '**/api/feed', { contentType: 'text/event-stream', body: 'event: snapshot\ndata: {"running":[],"sessions":1}\n\n' });
+  await tab.page.evaluate(() => dispatchEvent(new Event('online')));
+  await reading.taken;
+  await tab.ask('And now?');
+  await tab.streamed(3);
+  await tab.page.evaluate(() => {
+    window.fewest = Infinity;
+    const count = () => (window.fewest = Math.min(window.fewest, document.querySelectorAll('.message').length));
+    new MutationObserver(count).observe(document.querySelector('#messages'), { childList: true });
+  });
+  const again = tab.page.waitForResponse(readings(tab.conversation));
+  reading.release();
+  await again;
+  end();
+  await tab.ended();
+  assert.ok((await tab.page.evaluate(() => window.fewest)) >= 4);
+  assert.equal(await tab.page.locator('.message').count(), 4);
+  await visitor.agrees(tab);
+});
+
+visit('what was sent does not wait in the prompt for whoever was elsewhere meanwhile', async (visitor) => {
+  const tab = await openOne(visitor);
+  const [here, there] = [tab.conversation, await visitor.converse(1)];
+  const accepted = await hold(tab, '**/messages');
+  await tab.prompt.fill('A word?');
+  await tab.prompt.press('Enter');
+  await accepted.taken;
+  for (const id of [there, here]) {
+    await tab.row(id).locator('a').click();
+    await tab.page.waitForFunction((hash) => location.hash === hash, `#c=${id}`);
+  }
+  accepted.release();
+  await tab.page.waitForFunction(() => document.querySelector('#prompt').value === '');
+  await tab.ended();
+});
+
 visit('a draft that another tab has sent does not come back', async (visitor) => {
   const tab = await openOne(visitor);
   const [here, there] = [tab.conversation, await visitor.converse(1)];
@@ -75,6 +149,80 @@ visit('a list from before the end of an answer shows no dot for ever', async (vi
   assert.equal(await row.locator('.dot').count(), 0);
 });
 
+visit('a reading that comes after one went elsewhere does not scroll there', async (visitor) => {
+  const tab = await openOne(visitor, 8);
+  const [here, there] = [tab.conversation, await visitor.converse(1)];
+  const reading = await hold(tab, readings(there));
+  await tab.row(there).locator('a').click();
+  await reading.taken;
+  await tab.row(here).locator('a').click();
+  await tab.page.waitForFunction(() => document.querySelectorAll('.message').length === 16);
+  await tab.transcript.hover();
+  await tab.page.mouse.wheel(0, -400);
+  await tab.page.locator('#latest').waitFor();
+  const arrived = tab.page.waitForResponse(readings(there));
+  reading.release();
+  await (await arrived).finished();
+  await tab.page.evaluate(() => new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted))));
+  assert.ok(await tab.page.locator('#latest').isVisible());
+});
+
+visit('a double click asks for one answer, and the focus is not lost', async (visitor) => {
+  const tab = await openOne(visitor);
+  const asked = [];
+  tab.page.on('request', (request) => request.url().endsWith('/regenerate') && asked.push(request));
+  const accepted = await hold(tab, '**/regenerate');
+  await tab.answer.hover();
+  await tab.answer.getByRole('button', { name: 'Answer again' }).dblclick();
+  await accepted.taken;
+  accepted.release();
+  await tab.page.locator('.branch').getByText('2/2').waitFor();
+  await tab.ended();
+  assert.equal(asked.length, 1);
+  assert.equal(await tab.page.evaluate(() => document.activeElement.id), 'prompt');
+});
+
+visit('of two tabs that ask for the rest of an answer the slower one shows it too', async (visitor) => {
+  const end = endless('Half?');
+  const tab = await visitor.open();
+  await tab.ask('Half?');
+  await tab.streamed(3);
+  await tab.button.click();
+  await tab.ended('stopped');
+  const more = tab.answer.getByRole('button', { name: 'Continue' });
+  await more.waitFor();
+  await tab.page.route('**/continue', async (route) => {
+    await visitor.call('POST', new URL(route.request().url()).pathname); // The other one.
+    await route.continue();
+  }, { times: 1 });
+  await more.click();
+  await tab.streamed(3);
+  end();
+  await tab.ended();
+  assert.equal(await tab.notice.isVisible(), false);
+});
+
+visit('back leads out of a conversation that is gone', async (visitor) => {
+  const tab = await openOne(visitor);
+  const here = tab.page.url();
+  await tab.page.evaluate(() => (location.hash = '#c=019ad000-0000-7000-8000-000000000000'));
+  await tab.notice.getByText('not there any more').waitFor();
+  await tab.page.goBack();
+  assert.equal(tab.page.url(), here);
+  await tab.ended();
+});
+
+visit('an undo that failed can be tried again', async (visitor) => {
+  const tab = await openOne(visitor);
+  const id = tab.conversation;
+  await tab.choose(id, 'Delete');
+  await answerInstead(tab, '**/restore', { status: 502 });
+  await tab.page.locator('#toast').getByRole('button').click();
+  await tab.notice.getByRole('button').click();
+  await tab.row(id).waitFor();
+  await tab.ended();
+});
+
 visit('what was read in one tab is read in all', async (visitor) => {
   const id = await visitor.converse(1);
   const [tab, other] = [await visitor.open(), await visitor.open()];
@@ -106,6 +254,38 @@ for (const [name, answer] of [
     await visitor.agrees(tab);
   });
 }
+
+visit('an expired login costs no letter of a question that is being edited, and one tab signs in for all', async (visitor) => {
+  const tab = await visitor.open((await newLink()).slice(origin.length + 1));
+  await tab.ask('A word?');
+  await tab.ended();
+  const other = await visitor.open();
+  await other.prompt.waitFor();
+  await tab.page.locator('.message.user').hover();
+  await tab.page.locator('.message.user .edit').click();
+  const editor = tab.page.locator('.editor textarea');
+  await editor.fill('A better word?');
+  await signOutEverywhere(visitor);
+  for (const { page } of [tab, other]) await page.getByText('Your login has expired').waitFor();
+  await other.page.evaluate(() => dispatchEvent(new Event('focus')));
+  await other.page.waitForResponse('**/api/session');
+  assert.ok(await other.page.getByText('Your login has expired').isVisible());
+  await tab.page.getByLabel('Or paste the link').fill(await newLink());
+  await tab.page.getByRole('button', { name: 'Sign in' }).click();
+  await editor.waitFor();
+  assert.equal(await editor.inputValue(), 'A better word?');
+  await other.page.evaluate(() => dispatchEvent(new Event('focus')));
+  await other.prompt.waitFor();
+  teach('A better word?', ['Two ', 'words.']);
+  await editor.press('Enter');
+  await tab.page.locator('.branch').getByText('2/2').waitFor();
+  await tab.ended();
+}, { signedIn: false });
+
+visit('a link that is damaged says so', async (visitor) => {
+  const tab = await visitor.open('#login=%E0%A4%A');
+  await tab.page.locator('#sign-in .problem').waitFor();
+}, { signedIn: false });
 
 visit('what others keep in the same storage does no harm', async (visitor) => {
   await visitor.context.addInitScript(() => {
