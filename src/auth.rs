@@ -1,17 +1,19 @@
 //! Who is asking: API keys, login cookies and one-time links, as extractors; and the wall against cross-site requests.
 //!
 //! A handler that takes [`CurrentUser`] is authenticated and shows it in its signature; one that takes [`Operator`] is for operators.
-//! Secrets are 256 random bits, shown once, and stored as SHA-256. The store is asked each time; while it does not answer, whom it
-//! vouched for before is believed.
+//! Secrets are 256 random bits, shown once, and stored as SHA-256. Whom the store vouched for is [`Known`], until a look at its
+//! authorisation epoch says that something was taken away.
 
 mod known;
+mod watch;
 
 pub use known::Known;
 
 use crate::{
-    model::{LoginId, User, UserId, now},
+    model::{Credential, Key, KeyId, LoginId, User, UserId, now},
     problem::ApiError,
-    store::{Credential, SecretHash, Store, StoreError},
+    standing::Standing,
+    store::{NewKey, NewLogin, SecretHash, Store, StoreError, When},
 };
 use actix_web::{
     Error, FromRequest, HttpMessage as _, HttpRequest,
@@ -35,12 +37,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use time::OffsetDateTime;
 
 /// How long a one-time login link is good for.
 pub const LINK_LIFETIME: Duration = Duration::from_mins(15);
 
-/// How long the store may take to tell who somebody is whom it vouched for before.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// So many characters of a key are shown in lists.
+const PREFIX: usize = 12;
 
 /// What the extractors need.
 pub struct Auth {
@@ -49,6 +52,8 @@ pub struct Auth {
     /// Carries the port: two servers on one host do not overwrite each other's cookie.
     pub cookie_name: String,
     pub login_lifetime: Duration,
+    /// A login that is not seen for so long is over.
+    pub login_idle: Duration,
     /// Names besides the loopback's own that a `Host` header may have. Empty, and not bound to loopback: any.
     pub allowed_hosts: Vec<String>,
     pub bound_to: SocketAddr,
@@ -81,42 +86,84 @@ pub async fn login_link(
     Ok(format!("{origin}/#login={token}"))
 }
 
-/// A new API key and its id; the key is never shown again.
-pub async fn new_key(store: &dyn Store, user: UserId, name: &str) -> Result<String, StoreError> {
-    let key = new_secret("continuo-");
-    store.add_key(user, name, hash_of(&key)).await?;
-    Ok(key)
+/// A new API key; the text is the key itself, which is never shown again.
+pub async fn new_key(
+    store: &dyn Store,
+    user: UserId,
+    name: &str,
+    expires_at: Option<OffsetDateTime>,
+) -> Result<(Key, String), StoreError> {
+    let secret = new_secret("continuo-");
+    let new = NewKey {
+        user,
+        name,
+        prefix: &secret[..PREFIX],
+        hash: hash_of(&secret),
+        expires_at,
+    };
+    Ok((store.add_key(&new).await?, secret))
+}
+
+/// Who logs in, as far as their owner wants to know later.
+#[derive(Debug, Clone, Default)]
+pub struct Browser {
+    pub user_agent: Option<String>,
+    pub address: Option<String>,
 }
 
 impl Auth {
+    fn when(&self) -> When {
+        When {
+            now: now(),
+            idle: self.login_idle,
+        }
+    }
+
     /// Logs in with a one-time token or an API key; the cookie to set. A login by a key dies with the key.
-    pub async fn log_in(&self, token: &str) -> Result<Option<(User, Cookie<'static>)>, StoreError> {
-        let hash = hash_of(token);
-        let (user, key) = match self.store.redeem_login_link(hash, now()).await? {
-            Some(user) => (user, None),
-            None => match self.store.user_by_key(hash).await? {
-                Some((user, key)) => (user, Some(key)),
+    pub async fn log_in(
+        &self,
+        token: &str,
+        browser: &Browser,
+    ) -> Result<Option<(CurrentUser, Cookie<'static>)>, StoreError> {
+        let (hash, when) = (hash_of(token), self.when());
+        let (user, key) = match self.store.redeem_login_link(hash, when.now).await? {
+            Some(user) => (user.id, None),
+            None => match self.store.user_by_key(hash, when).await? {
+                Some(vouched) => (vouched.user.id, vouched.key),
                 None => return Ok(None),
             },
         };
         let secret = new_secret("");
-        let (hash, expires) = (hash_of(&secret), now() + self.login_lifetime);
-        let login = self.store.add_login(user.id, key, hash, expires).await?;
-        let current = CurrentUser {
-            user: user.clone(),
-            credential: Credential::Login(login),
+        let hash = hash_of(&secret);
+        let new = NewLogin {
+            user,
+            key,
+            hash,
+            expires_at: when.now + self.login_lifetime,
+            user_agent: browser.user_agent.as_deref(),
+            address: browser.address.as_deref(),
         };
-        self.known
-            .remember(Proof::Login(hash), &current, now(), Some(expires));
-        Ok(Some((user, self.cookie(secret, self.login_lifetime))))
+        self.store.add_login(&new, when).await?;
+        let current = self.ask(Proof::Login(hash)).await?;
+        Ok(current.map(|current| (current, self.cookie(secret, self.login_lifetime))))
     }
 
-    /// Ends a login; it is not believed any more even when the store cannot be told, which is an error.
-    pub async fn log_out(&self, login: LoginId) -> Result<(), StoreError> {
-        let ended = self.store.end_login(login).await;
-        // After the store's answer: until then it may vouch for them once more.
-        self.known.forget_credential(Credential::Login(login));
+    /// Ends a login and what it began, of this user or anybody's; false when there is none. It is not believed any more even when the
+    /// store cannot be told, which is an error.
+    pub async fn end_login(&self, id: LoginId, of: Option<UserId>) -> Result<bool, StoreError> {
+        let ended = self.store.end_login(id, of).await;
+        if !matches!(ended, Ok(false)) {
+            // After the store's answer: until then it may vouch for them once more.
+            self.known.end(Credential::Login(id));
+        }
         ended
+    }
+
+    /// Revokes a key, of this user or anybody's, and ends what it and its logins began; false when there is none.
+    pub async fn revoke_key(&self, id: KeyId, of: Option<UserId>) -> Result<bool, StoreError> {
+        let revoked = self.store.revoke_key(id, of).await?;
+        self.look_now().await;
+        Ok(revoked)
     }
 
     /// The cookie that takes the login's away.
@@ -139,12 +186,9 @@ impl Auth {
         let Some(proof) = self.proof(request) else {
             return Ok(None);
         };
-        let Some(known) = self.known.current(proof, now()) else {
-            return self.ask(proof).await;
-        };
-        match tokio::time::timeout(PATIENCE, self.ask(proof)).await {
-            Ok(Err(StoreError::Unavailable(_))) | Err(_) => Ok(Some(known)),
-            Ok(answer) => answer,
+        match self.known.current(proof, self.when()) {
+            Some(known) => Ok(Some(known)),
+            None => self.ask(proof).await,
         }
     }
 
@@ -159,24 +203,18 @@ impl Auth {
         Some(Proof::Login(hash_of(cookie.value())))
     }
 
-    /// The store's answer, which is remembered.
+    /// The store's answer, which is remembered when it is yes.
     async fn ask(&self, proof: Proof) -> Result<Option<CurrentUser>, StoreError> {
-        let found = match proof {
-            Proof::Key(hash) => {
-                let found = self.store.user_by_key(hash).await?;
-                found.map(|(user, key)| (user, Credential::Key(key)))
-            }
-            Proof::Login(hash) => {
-                let found = self.store.user_by_login(hash, now()).await?;
-                found.map(|(user, login)| (user, Credential::Login(login)))
-            }
+        // Before the question: the answer may be from any moment after it.
+        let (as_of, when) = (self.known.epoch(), self.when());
+        let vouched = match proof {
+            Proof::Key(hash) => self.store.user_by_key(hash, when).await?,
+            Proof::Login(hash) => self.store.user_by_login(hash, when).await?,
         };
-        let current = found.map(|(user, credential)| CurrentUser { user, credential });
-        match &current {
-            Some(current) => self.known.remember(proof, current, now(), None),
-            None => self.known.forget(proof),
+        if vouched.is_none() {
+            self.known.forget(proof);
         }
-        Ok(current)
+        Ok(vouched.map(|vouched| self.known.remember(proof, vouched, as_of, when)))
     }
 
     /// A `Host` that this server answers to. Bound to loopback, only loopback's own names: a foreign name that resolves to this
@@ -215,8 +253,9 @@ fn without_port(host: &str) -> &str {
 /// The authenticated user of a request. Extracting it fails with 401, or 503 while the store cannot tell.
 #[derive(Debug, Clone)]
 pub struct CurrentUser {
-    pub user: User,
-    pub credential: Credential,
+    pub user: Arc<User>,
+    /// What they proved it by: whatever outlives the request takes it along.
+    pub standing: Arc<Standing>,
 }
 
 /// What [`identify`] found out; taken by the extractor.

@@ -27,6 +27,7 @@ use crate::{
     model::{ConversationId, GenerationId, GenerationRecord, MessageId, Outcome, Sampling, UserId},
     recorder::Recorder,
     registry::{Full, Registry},
+    standing::Standing,
     store::{Lease, NewTurn, Once, Parent, Receipt, Store, StoreError, TurnOf, TurnRefused},
     upstream::Upstream,
 };
@@ -90,7 +91,7 @@ pub enum Ask {
 
 #[derive(Debug, Clone)]
 pub struct Start {
-    pub owner: UserId,
+    pub standing: Arc<Standing>,
     /// The request that asks; part of a problem in the terminal event.
     pub request_id: String,
     pub ask: Ask,
@@ -183,8 +184,8 @@ impl Chat {
     ) -> Result<Started, StartError> {
         let mut turn = None;
         if let Some(once) = &start.once {
-            turn = Some(self.twins.turn(start.owner, once).await);
-            if let Some(before) = self.store.receipt(start.owner, once).await? {
+            turn = Some(self.twins.turn(start.standing.user, once).await);
+            if let Some(before) = self.store.receipt(start.standing.user, once).await? {
                 return run::replayed(before);
             }
         }
@@ -192,7 +193,7 @@ impl Chat {
             return Err(StartError::SpoolFull);
         }
         // Answers that ended on disk only still stream to the store, which would refuse a question below them.
-        if !self.recorder.settled(start.owner).await {
+        if !self.recorder.settled(start.standing.user).await {
             return Err(StartError::Unsettled);
         }
         let started = Started {
@@ -207,7 +208,7 @@ impl Chat {
         let generation = Generation::new(
             started.generation_id,
             Some(started.message_id),
-            start.owner,
+            start.standing.clone(),
             start.request_id.clone(),
             log,
         );

@@ -157,6 +157,8 @@ pub struct Titles {
 pub struct Auth {
     #[serde(rename = "login_days", deserialize_with = "days")]
     pub login: Duration,
+    #[serde(rename = "idle_days", deserialize_with = "days")]
+    pub idle: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]

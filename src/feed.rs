@@ -230,6 +230,7 @@ mod tests {
         cursor::Cursor,
         log::EventLog,
         model::{Conversation, ConversationId, GenerationId, MessageId, Sampling, now},
+        standing::Standing,
     };
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -242,7 +243,8 @@ mod tests {
     fn generation(owner: UserId) -> Arc<Generation> {
         let log = EventLog::new(1024);
         let (id, message) = (GenerationId::new(), MessageId::new());
-        let generation = Generation::new(id, Some(message), owner, String::new(), log);
+        let generation =
+            Generation::new(id, Some(message), Standing::of(owner), String::new(), log);
         generation.belongs_to(ConversationId::new());
         generation.into()
     }

@@ -14,6 +14,7 @@ use crate::{
         ConversationId, Ending, GenerationId, GenerationRecord, MessageId, Outcome, Progress,
         UserId, now,
     },
+    standing::Standing,
 };
 use std::{
     sync::{
@@ -29,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Generation {
     pub id: GenerationId,
     pub owner: UserId,
+    /// What it was asked for with, and ends with.
+    standing: Arc<Standing>,
     /// The id of the request that asked for it.
     pub request_id: String,
     /// Its events; its payloads when no conversation keeps it.
@@ -54,13 +57,14 @@ impl Generation {
     pub fn new(
         id: GenerationId,
         message_id: Option<MessageId>,
-        owner: UserId,
+        standing: Arc<Standing>,
         request_id: String,
         log: Arc<EventLog>,
     ) -> Self {
         Self {
             id,
-            owner,
+            owner: standing.user,
+            standing,
             request_id,
             log,
             created_at: now(),
@@ -137,9 +141,12 @@ impl Generation {
         self.cancelled.cancel();
     }
 
-    /// Resolves when somebody asked for its end.
+    /// Resolves when somebody asked for its end, or what it was asked for with does not hold any more: it is `stopped` then.
     pub async fn cancelled(&self) {
-        self.cancelled.cancelled().await;
+        tokio::select! {
+            () = self.cancelled.cancelled() => {}
+            () = self.standing.ended() => self.end(Outcome::Stopped),
+        }
     }
 
     /// Everything about its end, set by its task just before the terminal event.
@@ -218,7 +225,7 @@ mod tests {
             let generation = Arc::new(Generation::new(
                 GenerationId::new(),
                 Some(MessageId::new()),
-                UserId::new(),
+                Standing::of(UserId::new()),
                 String::new(),
                 EventLog::new(1024),
             ));
@@ -254,7 +261,7 @@ mod tests {
             let generation = Arc::new(Generation::new(
                 GenerationId::new(),
                 Some(MessageId::new()),
-                UserId::new(),
+                Standing::of(UserId::new()),
                 String::new(),
                 EventLog::new(1024),
             ));

@@ -20,6 +20,7 @@ pub mod recorder;
 pub mod registry;
 pub mod routes;
 pub mod server;
+pub mod standing;
 pub mod store;
 pub mod telemetry;
 pub mod text;

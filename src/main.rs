@@ -1,13 +1,16 @@
 //! The command line.
 
+#[path = "main/commands.rs"]
+mod commands;
+
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
+use commands::{KeyCommand, SessionCommand, UserCommand, find_user};
 use continuo::{
     auth,
     config::{Config, Layers},
     data_dir::DataDir,
     demo,
-    model::{KeyId, User},
     server::{self, Shutdown},
     store::Store,
     telemetry,
@@ -65,6 +68,9 @@ enum Command {
     /// API keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Logins of browsers
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Serve the demo model alone
     DemoUpstream,
     /// Print the configuration in force and where each value comes from
@@ -72,42 +78,6 @@ enum Command {
         /// Print the commented defaults instead
         #[arg(long)]
         defaults: bool,
-    },
-}
-
-#[derive(Subcommand)]
-enum UserCommand {
-    /// Create an account
-    Add {
-        name: String,
-        /// May see and end everybody's connections
-        #[arg(long)]
-        operator: bool,
-    },
-    List,
-    /// Lock an account out
-    Disable {
-        name: String,
-        /// Let it in again
-        #[arg(long)]
-        undo: bool,
-    },
-}
-
-#[derive(Subcommand)]
-enum KeyCommand {
-    /// Create a key and print it, once
-    Add {
-        /// What it is for
-        #[arg(default_value = "key")]
-        name: String,
-        /// Whose; the owner's unless named
-        #[arg(long)]
-        user: Option<String>,
-    },
-    List,
-    Revoke {
-        id: KeyId,
     },
 }
 
@@ -159,8 +129,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 .unwrap_or_else(|| server::origin(config.server.bind));
             print(&auth::login_link(&*store, user.id, &origin).await?)
         }
-        Some(Command::User(command)) => users(&*open(layers).await?.2, command).await,
-        Some(Command::Key(command)) => keys(&*open(layers).await?.2, command).await,
+        Some(Command::User(command)) => command.run(&*open(layers).await?.2).await,
+        Some(Command::Key(command)) => command.run(&*open(layers).await?.2).await,
+        Some(Command::Session(command)) => {
+            let (config, _, store) = open(layers).await?;
+            command.run(&*store, config.auth.idle).await
+        }
     }
 }
 
@@ -246,76 +220,6 @@ async fn open(layers: Layers) -> anyhow::Result<(Config, DataDir, Arc<dyn Store>
     let data_dir = DataDir::open(&config.server.data_dir)?;
     let store = server::open_store(&config, &data_dir).await?;
     Ok((config, data_dir, store))
-}
-
-/// The owner unless named.
-async fn find_user(store: &dyn Store, name: Option<&str>) -> anyhow::Result<User> {
-    match name {
-        None => Ok(store.ensure_owner(server::OWNER).await?),
-        Some(name) => store
-            .user_by_name(name)
-            .await?
-            .with_context(|| format!("there is no user {name:?}; `continuo user list` shows them")),
-    }
-}
-
-async fn users(store: &dyn Store, command: UserCommand) -> anyhow::Result<()> {
-    match command {
-        UserCommand::Add { name, operator } => {
-            check_name(&name)?;
-            let user = store.add_user(&name, operator).await?;
-            let user = user.with_context(|| format!("there is a user {name:?} already"))?;
-            print(&format!("{}  {}", user.id, user.name))
-        }
-        UserCommand::List => {
-            for user in store.users().await? {
-                let role = if user.operator { "operator" } else { "user" };
-                let disabled = if user.disabled { "  disabled" } else { "" };
-                print(&format!("{}  {role:8}  {}{disabled}", user.id, user.name))?;
-            }
-            Ok(())
-        }
-        UserCommand::Disable { name, undo } => {
-            let user = find_user(store, Some(&name)).await?;
-            store.set_user_disabled(user.id, !undo).await?;
-            Ok(())
-        }
-    }
-}
-
-/// Lists show a name in one line.
-fn check_name(name: &str) -> anyhow::Result<()> {
-    if name.trim() != name || name.is_empty() || name.len() > 200 || name.contains(char::is_control)
-    {
-        bail!("a name has 1 to 200 bytes, no control characters and no space around it");
-    }
-    Ok(())
-}
-
-async fn keys(store: &dyn Store, command: KeyCommand) -> anyhow::Result<()> {
-    match command {
-        KeyCommand::Add { name, user } => {
-            check_name(&name)?;
-            let user = find_user(store, user.as_deref()).await?;
-            print(&auth::new_key(store, user.id, &name).await?)
-        }
-        KeyCommand::List => {
-            for key in store.keys().await? {
-                let revoked = if key.revoked { "  revoked" } else { "" };
-                print(&format!(
-                    "{}  user {}  {}{revoked}",
-                    key.id, key.user_id, key.name
-                ))?;
-            }
-            Ok(())
-        }
-        KeyCommand::Revoke { id } => {
-            if !store.revoke_key(id).await? {
-                bail!("there is no key {id}; `continuo key list` shows them");
-            }
-            Ok(())
-        }
-    }
 }
 
 /// To standard output; a closed pipe is an error, not a panic.

@@ -78,6 +78,16 @@ pub mod timestamp {
         let text = time.to_offset(UtcOffset::UTC).format(format);
         serializer.serialize_str(&text.map_err(S::Error::custom)?)
     }
+
+    pub fn or_null<S: Serializer>(
+        time: &Option<OffsetDateTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => serialize(time, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
 }
 
 macro_rules! words {
@@ -164,7 +174,7 @@ impl FromStr for Progress {
 }
 
 /// An account. `operator` may see and end everybody's connections.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct User {
     pub id: UserId,
     pub name: String,
@@ -175,14 +185,57 @@ pub struct User {
 }
 
 /// An API key as its owner may see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Key {
     pub id: KeyId,
     pub user_id: UserId,
     pub name: String,
-    pub revoked: bool,
+    /// Its first characters, by which its owner knows it again; empty of one made before they were kept.
+    pub prefix: String,
     #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
+    #[serde(serialize_with = "timestamp::or_null")]
+    pub expires_at: Option<OffsetDateTime>,
+    /// To the minute; a login by it counts as a use of its own.
+    #[serde(serialize_with = "timestamp::or_null")]
+    pub last_used_at: Option<OffsetDateTime>,
+    #[serde(serialize_with = "timestamp::or_null")]
+    pub revoked_at: Option<OffsetDateTime>,
+}
+
+/// A login as its owner may see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Login {
+    pub id: LoginId,
+    pub user_id: UserId,
+    /// The API key that logged in, if it was one.
+    pub key_id: Option<KeyId>,
+    #[serde(with = "timestamp")]
+    pub created_at: OffsetDateTime,
+    /// To the minute.
+    #[serde(with = "timestamp")]
+    pub last_seen_at: OffsetDateTime,
+    #[serde(with = "timestamp")]
+    pub expires_at: OffsetDateTime,
+    /// Of the browser that logged in, and where it was.
+    pub user_agent: Option<String>,
+    pub address: Option<String>,
+}
+
+/// By what somebody proved who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Credential {
+    Login(LoginId),
+    Key(KeyId),
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Login(id) => write!(f, "login:{id}"),
+            Self::Key(id) => write!(f, "key:{id}"),
+        }
+    }
 }
 
 /// A conversation without its messages.

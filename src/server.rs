@@ -112,6 +112,7 @@ async fn open_recorder(
 pub struct Server {
     pub address: SocketAddr,
     pub chat: Arc<Chat>,
+    pub auth: Arc<Auth>,
     pub owner: User,
     http: HttpServerFuture,
     demo: Option<Demo>,
@@ -168,16 +169,18 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     };
     let upstream = upstream_options(&config, demo.as_ref());
     let chat = Chat::new(chat_options(&config), registry, store.clone(), recorder);
-    let auth_data = Data::new(Auth {
+    let auth = Arc::new(Auth {
         store,
         known: Known::default(),
         cookie_name: format!("continuo_{}", address.port()),
         login_lifetime: config.auth.login,
+        login_idle: config.auth.idle,
         allowed_hosts: config.server.allowed_hosts.clone(),
         bound_to: address,
     });
     let options = Data::new(route_options(&config));
-    let (chat_data, node) = (Data::from(chat.clone()), Data::new(node));
+    let (chat_data, auth_data) = (Data::from(chat.clone()), Data::from(auth.clone()));
+    let node = Data::new(node);
     let peer_timeout = config.emitter.peer_timeout;
     let mut http = HttpServer::new(move || {
         App::new()
@@ -219,6 +222,7 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     Ok(Server {
         address,
         chat,
+        auth,
         owner,
         http,
         demo,
@@ -244,6 +248,7 @@ impl Server {
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self {
             chat,
+            auth,
             http,
             demo,
             drain_grace,
@@ -277,6 +282,7 @@ impl Server {
             ended = demo_model => ended.context("the demo model failed"),
             () = async { orderly_end.await; std::future::pending().await } => Ok(()),
             () = chat.recorder.run() => Ok(()),
+            () = auth.watch() => Ok(()),
         };
         let (backlog, _) = chat.recorder.backlog();
         if backlog > 0 {
@@ -286,7 +292,11 @@ impl Server {
             );
         }
         // A database that does not answer would hold the process up.
-        let _ = tokio::time::timeout(CLOSE, chat.store.close()).await;
+        let goodbye = async {
+            auth.tell_used().await;
+            chat.store.close().await;
+        };
+        let _ = tokio::time::timeout(CLOSE, goodbye).await;
         drop(data_dir);
         tracing::info!("ended");
         ended

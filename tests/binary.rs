@@ -5,6 +5,8 @@
 mod ending;
 #[path = "binary/refusals.rs"]
 mod refusals;
+#[path = "binary/revoking.rs"]
+mod revoking;
 mod support;
 
 use reqwest::{Client, StatusCode};
@@ -14,6 +16,7 @@ use support::{
     events::Reader,
     fake_upstream::FakeUpstream,
     process::{Process, Running, continuo, output, run},
+    until,
 };
 
 /// Logs in with the token of a link; the status.
@@ -23,6 +26,13 @@ async fn follow(link: &str) -> StatusCode {
     send(request.json(&json!({ "token": token })))
         .await
         .status()
+}
+
+/// Soon: the server looks twice a second.
+async fn is_refused(account: &Account) {
+    let who = || account.get("/api/session");
+    until("refused", async || send(who()).await.status() == 401).await;
+    problem(send(who()).await, 401, "unauthorized").await;
 }
 
 #[tokio::test]
@@ -95,23 +105,26 @@ async fn commands_beside_a_running_server_work_at_once() {
         .lines()
         .find(|line| line.contains("phone"))
         .expect("the key");
+    assert!(phone.contains(&key[..12]), "but known again: {phone}");
     let id = phone.split_whitespace().next().expect("an id");
     output(data, &["key", "revoke", id]).await;
-    problem(send(ada.get("/api/session")).await, 401, "unauthorized").await;
+    is_refused(&ada).await;
     assert!(
         output(data, &["key", "list"])
             .await
             .contains("phone  revoked")
     );
 
-    let key = output(data, &["key", "add", "--user", "ada"]).await;
+    let expiring = ["key", "add", "--user", "ada", "--expires", "1h"];
+    let key = output(data, &expiring).await;
     let ada = Account {
         key: key.trim().to_owned(),
         ..ada
     };
+    ada.get_json("/api/session").await;
     let link = output(data, &["login", "ada"]).await;
     output(data, &["user", "disable", "ada"]).await;
-    problem(send(ada.get("/api/session")).await, 401, "unauthorized").await;
+    is_refused(&ada).await;
     assert_eq!(follow(&link).await, 401);
     let users = output(data, &["user", "list"]).await;
     assert!(
@@ -127,6 +140,20 @@ async fn commands_beside_a_running_server_work_at_once() {
         ..ada
     };
     grace.get_json("/api/operator/emitters").await;
+    output(data, &["user", "role", "grace", "user"]).await;
+    let emitters = || grace.get("/api/operator/emitters");
+    until("no operator", async || {
+        send(emitters()).await.status() == 403
+    })
+    .await;
+    for command in [
+        &["user", "disable", "owner"][..],
+        &["user", "role", "owner", "user"],
+    ] {
+        let refused = run(data, command).await;
+        assert_eq!(refused.code, Some(1), "the last operator: {refused:?}");
+        assert!(refused.stderr.contains("only operator"), "{refused:?}");
+    }
     assert_eq!(server.terminate().await.code, Some(0));
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 /// Top to bottom. A module imports from rows above its own and, within a row, only from modules named before it.
 const ROWS: [&[&str]; 6] = [
     &["model", "text", "markdown", "event", "openai"],
-    &["cursor", "log", "generation", "feed"],
+    &["standing", "cursor", "log", "generation", "feed"],
     &["upstream", "store", "bus"],
     &["registry", "recorder", "chat"],
     &["head", "problem", "auth", "emitter", "routes"],

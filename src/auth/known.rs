@@ -1,27 +1,70 @@
-//! Whom the store has vouched for, kept in memory for the time in which it answers nothing. It never speaks against the store.
+//! Whom the store has vouched for. What it said is believed until the authorisation epoch moves: so a known key or login costs no
+//! database round trip, and outlives an outage. Only what it affirmed is kept, never that it knew somebody not.
 
 use super::CurrentUser;
-use crate::store::{Credential, SecretHash};
+use crate::{
+    model::{Credential, User},
+    standing::Standing,
+    store::{SecretHash, Vouched, When},
+};
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard},
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
+use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 
-/// So many are remembered; then the one whom the store has not vouched for the longest is forgotten.
+/// So many are remembered; then the one whom the store has not vouched for the longest is forgotten, unless something of theirs lives.
 const AT_MOST: usize = 10_000;
-/// How long after the store's last word a login is believed whose end this process does not know: an earlier one made it.
-const LOGIN_BELIEVED: Duration = Duration::from_hours(1);
+/// How long after the store's last word anybody is believed.
+const BELIEVED: Duration = Duration::from_hours(24);
 
 /// By what somebody says who they are. A cookie is no key, so each is remembered as what it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub(super) enum Proof {
     Key(SecretHash),
     Login(SecretHash),
 }
 
-/// The store's last positive answers.
+impl Proof {
+    fn parts(&self) -> (bool, &SecretHash) {
+        match self {
+            Self::Key(hash) => (true, hash),
+            Self::Login(hash) => (false, hash),
+        }
+    }
+}
+
+/// In constant time, as secrets are compared.
+impl PartialEq for Proof {
+    fn eq(&self, other: &Self) -> bool {
+        let ((is_key, hash), (is_key_too, other)) = (self.parts(), other.parts());
+        is_key == is_key_too && bool::from(hash[..].ct_eq(&other[..]))
+    }
+}
+
+impl Eq for Proof {}
+
+impl Hash for Proof {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+/// Not what it is.
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key(_) => "Key(…)",
+            Self::Login(_) => "Login(…)",
+        })
+    }
+}
+
+/// The store's positive answers.
 #[derive(Debug)]
 pub struct Known {
     entries: Mutex<Entries>,
@@ -29,20 +72,48 @@ pub struct Known {
 
 #[derive(Debug)]
 struct Entries {
-    by_proof: HashMap<Proof, Remembered>,
+    by_proof: HashMap<Proof, Entry>,
     /// By the number of the answer, oldest first.
     order: BTreeMap<u64, Proof>,
     answers: u64,
     at_most: usize,
+    /// The authorisation epoch that the store told last, and when.
+    epoch: i64,
+    told_at: Option<OffsetDateTime>,
 }
 
 #[derive(Debug)]
-struct Remembered {
-    current: CurrentUser,
+struct Entry {
+    user: Arc<User>,
+    standing: Arc<Standing>,
+    expires_at: Option<OffsetDateTime>,
+    /// Of a login.
+    last_seen_at: Option<OffsetDateTime>,
+    /// Since the store was told.
+    is_used: bool,
+    /// The answer was no earlier than this epoch.
+    as_of: i64,
     answered_at: OffsetDateTime,
-    /// When a login ends that was made here: the store does not tell.
-    expires: Option<OffsetDateTime>,
     answer: u64,
+}
+
+impl Entry {
+    /// As far as its own times go.
+    fn holds(&self, when: When) -> bool {
+        self.expires_at.is_none_or(|expires| when.now < expires)
+            && self
+                .last_seen_at
+                .is_none_or(|seen| seen > when.seen_since())
+    }
+
+    fn learn(&mut self, vouched: Vouched, as_of: i64) {
+        if *self.user != vouched.user {
+            self.user = Arc::new(vouched.user);
+        }
+        self.expires_at = vouched.expires_at;
+        self.last_seen_at = self.last_seen_at.max(vouched.last_seen_at);
+        self.as_of = self.as_of.max(as_of);
+    }
 }
 
 impl Default for Known {
@@ -59,65 +130,139 @@ impl Known {
                 order: BTreeMap::new(),
                 answers: 0,
                 at_most,
+                epoch: 0,
+                told_at: None,
             }),
         }
     }
 
-    /// Who it was at the store's last answer, as long as that may be believed.
-    pub(super) fn current(&self, proof: Proof, now: OffsetDateTime) -> Option<CurrentUser> {
-        let entries = self.lock();
-        let known = entries.by_proof.get(&proof)?;
-        let believed = match proof {
-            Proof::Key(_) => true,
-            Proof::Login(_) => {
-                let expires = known.expires;
-                now < expires.unwrap_or(known.answered_at + LOGIN_BELIEVED)
-            }
-        };
-        believed.then(|| known.current.clone())
+    /// Who it is, as long as the store's last word on it may be believed. Counts as a use.
+    pub(super) fn current(&self, proof: Proof, when: When) -> Option<CurrentUser> {
+        let mut entries = self.lock();
+        let told_at = entries.told_at;
+        let entry = entries.by_proof.get_mut(&proof)?;
+        let last_word = told_at.map_or(entry.answered_at, |told| told.max(entry.answered_at));
+        if !entry.holds(when) || when.now >= last_word + BELIEVED {
+            return None;
+        }
+        entry.is_used = true;
+        entry.last_seen_at = entry.last_seen_at.map(|seen| seen.max(when.now));
+        Some(CurrentUser {
+            user: entry.user.clone(),
+            standing: entry.standing.clone(),
+        })
     }
 
-    /// The store vouched for them. `expires` is of a login made just now; what is known of an earlier one stays.
+    /// The store vouched for them when asked at this epoch or later.
     pub(super) fn remember(
         &self,
         proof: Proof,
-        current: &CurrentUser,
-        now: OffsetDateTime,
-        expires: Option<OffsetDateTime>,
-    ) {
+        vouched: Vouched,
+        as_of: i64,
+        when: When,
+    ) -> CurrentUser {
         let mut entries = self.lock();
-        let before = entries.remove(proof).and_then(|known| known.expires);
+        let before = entries.remove(proof);
+        let before = before.filter(|entry| entry.standing.credential == vouched.credential);
         entries.answers += 1;
         let answer = entries.answers;
-        entries.order.insert(answer, proof);
-        let known = Remembered {
-            current: current.clone(),
-            answered_at: now,
-            expires: expires.or(before),
+        let mut entry = before.unwrap_or_else(|| Entry {
+            user: Arc::new(vouched.user.clone()),
+            standing: Standing::new(vouched.user.id, vouched.credential, vouched.key),
+            expires_at: None,
+            last_seen_at: None,
+            is_used: false,
+            as_of,
+            answered_at: when.now,
             answer,
+        });
+        entry.learn(vouched, as_of);
+        entry.last_seen_at = entry.last_seen_at.map(|seen| seen.max(when.now));
+        (entry.is_used, entry.answered_at, entry.answer) = (true, when.now, answer);
+        let current = CurrentUser {
+            user: entry.user.clone(),
+            standing: entry.standing.clone(),
         };
-        entries.by_proof.insert(proof, known);
-        if entries.order.len() > entries.at_most
-            && let Some((_, oldest)) = entries.order.pop_first()
-        {
-            entries.by_proof.remove(&oldest);
+        entries.insert(proof, entry);
+        entries.make_room();
+        current
+    }
+
+    /// The store does not vouch for them any more: what they began ends.
+    pub(super) fn forget(&self, proof: Proof) {
+        let removed = self.lock().remove(proof);
+        if let Some(entry) = removed {
+            entry.standing.end();
         }
     }
 
-    /// The store does not vouch for them any more.
-    pub(super) fn forget(&self, proof: Proof) {
-        self.lock().remove(proof);
+    /// The same when it is not known by what secret.
+    pub(super) fn end(&self, credential: Credential) {
+        self.confirm(&[credential], Vec::new(), 0);
     }
 
-    /// The same when it is not known by what secret.
-    pub(super) fn forget_credential(&self, credential: Credential) {
+    /// The epoch as the store told it last; 0 before it did.
+    pub(super) fn epoch(&self) -> i64 {
+        self.lock().epoch
+    }
+
+    /// The store told its epoch: it answers, and whom it vouched for at an earlier one is to be asked for again.
+    pub(super) fn told(&self, epoch: i64, at: OffsetDateTime) {
         let mut entries = self.lock();
-        let found = entries
-            .by_proof
-            .iter()
-            .find(|(_, known)| known.current.credential == credential);
-        if let Some(proof) = found.map(|(proof, _)| *proof) {
-            entries.remove(proof);
+        entries.epoch = entries.epoch.max(epoch);
+        entries.told_at = entries.told_at.max(Some(at));
+    }
+
+    /// Of whom the store is to be asked again: something was taken away since, perhaps from them, or their time is over.
+    pub(super) fn unconfirmed(&self, when: When) -> Vec<Credential> {
+        let entries = self.lock();
+        let is_open = |entry: &&Entry| entry.as_of < entries.epoch || !entry.holds(when);
+        let open = entries.by_proof.values().filter(is_open);
+        open.map(|entry| entry.standing.credential).collect()
+    }
+
+    /// Of those it was asked for at this epoch or later the store vouches for these and no others: what the others began ends.
+    pub(super) fn confirm(&self, asked: &[Credential], vouched: Vec<Vouched>, as_of: i64) {
+        let asked: HashSet<_> = asked.iter().copied().collect();
+        let mut vouched: HashMap<_, _> = vouched
+            .into_iter()
+            .map(|vouched| (vouched.credential, vouched))
+            .collect();
+        let mut over = Vec::new();
+        let mut entries = self.lock();
+        for (proof, entry) in &mut entries.by_proof {
+            let credential = entry.standing.credential;
+            if let Some(vouched) = vouched.remove(&credential) {
+                entry.learn(vouched, as_of);
+            } else if asked.contains(&credential) {
+                over.push(*proof);
+            }
+        }
+        let over: Vec<_> = over
+            .into_iter()
+            .filter_map(|proof| entries.remove(proof))
+            .collect();
+        drop(entries);
+        for entry in over {
+            entry.standing.end();
+        }
+    }
+
+    /// Who asked since this was asked last.
+    pub(super) fn take_used(&self) -> Vec<Credential> {
+        let mut entries = self.lock();
+        let used = entries.by_proof.values_mut();
+        used.filter_map(|entry| {
+            std::mem::take(&mut entry.is_used).then_some(entry.standing.credential)
+        })
+        .collect()
+    }
+
+    /// The store could not be told.
+    pub(super) fn give_back_used(&self, used: &[Credential]) {
+        let used: HashSet<_> = used.iter().collect();
+        for entry in self.lock().by_proof.values_mut() {
+            entry.is_used |= used.contains(&entry.standing.credential);
         }
     }
 
@@ -129,19 +274,47 @@ impl Known {
 }
 
 impl Entries {
-    fn remove(&mut self, proof: Proof) -> Option<Remembered> {
-        let known = self.by_proof.remove(&proof)?;
-        self.order.remove(&known.answer);
-        Some(known)
+    fn insert(&mut self, proof: Proof, entry: Entry) {
+        self.order.insert(entry.answer, proof);
+        self.by_proof.insert(proof, entry);
+    }
+
+    fn remove(&mut self, proof: Proof) -> Option<Entry> {
+        let entry = self.by_proof.remove(&proof)?;
+        self.order.remove(&entry.answer);
+        Some(entry)
+    }
+
+    /// Those of whom something lives stay, and count as answered now: nobody would end it otherwise. There are not many more of them
+    /// than emitters and generations may be.
+    fn make_room(&mut self) {
+        for _ in 0..self.order.len() {
+            if self.order.len() <= self.at_most {
+                return;
+            }
+            let Some((_, oldest)) = self.order.pop_first() else {
+                return;
+            };
+            let Some(mut entry) = self.by_proof.remove(&oldest) else {
+                continue;
+            };
+            if Arc::strong_count(&entry.standing) > 1 {
+                self.answers += 1;
+                entry.answer = self.answers;
+                self.insert(oldest, entry);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{KeyId, LoginId, User, UserId, now};
+    use crate::model::{KeyId, LoginId, UserId, now};
 
-    fn somebody(credential: Credential) -> CurrentUser {
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn vouched(credential: Credential) -> Vouched {
         let user = User {
             id: UserId::new(),
             name: "somebody".to_owned(),
@@ -149,60 +322,142 @@ mod tests {
             disabled: false,
             created_at: now(),
         };
-        CurrentUser { user, credential }
+        let is_login = matches!(credential, Credential::Login(_));
+        Vouched {
+            user,
+            credential,
+            key: None,
+            expires_at: is_login.then(|| now() + 30 * DAY),
+            last_seen_at: is_login.then(now),
+        }
     }
 
-    fn by_key() -> CurrentUser {
-        somebody(Credential::Key(KeyId::new()))
+    fn by_key() -> Vouched {
+        vouched(Credential::Key(KeyId::new()))
     }
 
-    fn by_login() -> CurrentUser {
-        somebody(Credential::Login(LoginId::new()))
+    fn by_login() -> Vouched {
+        vouched(Credential::Login(LoginId::new()))
+    }
+
+    fn at(now: OffsetDateTime) -> When {
+        When { now, idle: 7 * DAY }
+    }
+
+    fn knows(known: &Known, proof: Proof, now: OffsetDateTime) -> bool {
+        known.current(proof, at(now)).is_some()
     }
 
     #[test]
-    fn the_one_without_a_word_from_the_store_for_longest_is_forgotten() {
+    fn the_one_without_a_word_from_the_store_for_longest_is_forgotten_unless_something_of_theirs_lives()
+     {
         let known = Known::with_at_most(2);
-        let [one, two, three] = [1, 2, 3].map(|n| Proof::Key([n; 32]));
-        for proof in [one, two, one, three] {
-            known.remember(proof, &by_key(), now(), None);
+        let [one, two, three, four] = [1, 2, 3, 4].map(|n| Proof::Key([n; 32]));
+        let start = at(now());
+        let alive = known.remember(one, by_key(), 1, start);
+        for proof in [two, three] {
+            known.remember(proof, by_key(), 1, start);
         }
-        let knows = |proof| known.current(proof, now()).is_some();
-        assert_eq!([one, two, three].map(knows), [true, false, true]);
+        let all = [one, two, three, four].map(|proof| knows(&known, proof, start.now));
+        assert_eq!(all, [true, false, true, false]);
+        drop(alive);
+        for proof in [three, four] {
+            known.remember(proof, by_key(), 1, start);
+        }
+        let all = [one, two, three, four].map(|proof| knows(&known, proof, start.now));
+        assert_eq!(all, [false, false, true, true]);
         let entries = known.lock();
         assert_eq!((entries.by_proof.len(), entries.order.len()), (2, 2));
     }
 
     #[test]
-    fn a_login_ends_at_its_time_and_one_without_a_known_end_after_an_hour() {
+    fn a_login_ends_at_its_time_and_when_it_is_not_seen_for_too_long() {
+        let (known, proof, start) = (Known::default(), Proof::Login([1; 32]), now());
+        known.remember(proof, by_login(), 1, at(start));
+        for day in 1..30 {
+            // The store answers all the time.
+            known.told(1, start + day * DAY);
+            assert!(knows(&known, proof, start + day * DAY), "{day}");
+        }
+        known.told(1, start + 31 * DAY);
+        assert!(!knows(&known, proof, start + 31 * DAY), "its time is over");
+
+        known.remember(proof, by_login(), 1, at(start));
+        known.told(1, start + 8 * DAY);
         let known = Known::default();
-        let (made_here, made_before) = (Proof::Login([1; 32]), Proof::Login([2; 32]));
-        let start = now();
-        let end = start + Duration::from_hours(5);
-        known.remember(made_here, &by_login(), start, Some(end));
-        known.remember(made_here, &by_login(), start, None);
-        known.remember(made_before, &by_login(), start, None);
-        let knows = |proof, at| known.current(proof, at).is_some();
-        let moment = Duration::from_millis(1);
-        assert!(knows(made_here, end - moment) && !knows(made_here, end));
-        let hour = start + Duration::from_hours(1);
-        assert!(knows(made_before, hour - moment) && !knows(made_before, hour));
-        known.remember(made_before, &by_login(), hour, None);
-        assert!(knows(made_before, hour), "the store spoke again");
+        known.remember(proof, by_login(), 1, at(start));
+        let soon = start + 7 * DAY;
+        known.told(1, soon);
+        assert!(!knows(&known, proof, soon), "not seen for a week");
+        assert_eq!(known.unconfirmed(at(soon)).len(), 1, "the store is asked");
     }
 
     #[test]
-    fn a_key_is_no_cookie_and_what_is_forgotten_is_gone() {
+    fn nobody_is_believed_for_longer_than_a_day_after_the_last_word_of_the_store() {
+        let (known, proof, start) = (Known::default(), Proof::Key([1; 32]), now());
+        known.remember(proof, by_key(), 1, at(start));
+        let moment = Duration::from_millis(1);
+        assert!(knows(&known, proof, start + DAY - moment));
+        assert!(!knows(&known, proof, start + DAY));
+        known.told(1, start + DAY);
+        assert!(knows(&known, proof, start + DAY), "the store spoke again");
+    }
+
+    #[test]
+    fn a_key_is_no_cookie_and_what_is_forgotten_is_gone_with_what_it_began() {
         let known = Known::default();
         let (key, login) = (Proof::Key([1; 32]), Proof::Login([2; 32]));
-        let current = by_login();
-        known.remember(key, &by_key(), now(), None);
-        known.remember(login, &current, now(), None);
-        assert!(known.current(Proof::Login([1; 32]), now()).is_none());
-        assert!(known.current(Proof::Key([2; 32]), now()).is_none());
-        known.forget_credential(current.credential);
-        assert!(known.current(login, now()).is_none());
+        let by_key = known.remember(key, by_key(), 1, at(now()));
+        let by_login = known.remember(login, by_login(), 1, at(now()));
+        assert!(!knows(&known, Proof::Login([1; 32]), now()));
+        assert!(!knows(&known, Proof::Key([2; 32]), now()));
+        known.end(by_login.standing.credential);
+        assert!(!knows(&known, login, now()) && by_login.standing.has_ended());
+        assert!(knows(&known, key, now()) && !by_key.standing.has_ended());
         known.forget(key);
-        assert!(known.current(key, now()).is_none());
+        assert!(!knows(&known, key, now()) && by_key.standing.has_ended());
+    }
+
+    #[test]
+    fn whoever_is_not_vouched_for_after_the_epoch_moved_is_over_and_others_go_on() {
+        let (known, start) = (Known::default(), at(now()));
+        let (stays, goes) = (by_key(), by_login());
+        let staying = known.remember(Proof::Key([1; 32]), stays.clone(), 1, start);
+        let going = known.remember(Proof::Login([2; 32]), goes, 1, start);
+        known.told(1, start.now);
+        assert!(known.unconfirmed(start).is_empty());
+        known.told(2, start.now);
+        let asked = known.unconfirmed(start);
+        assert_eq!(asked.len(), 2);
+        let mut stays = stays;
+        stays.user.operator = true;
+        known.confirm(&asked, vec![stays], 2);
+        assert!(going.standing.has_ended() && !staying.standing.has_ended());
+        assert!(known.unconfirmed(start).is_empty());
+        let again = known.current(Proof::Key([1; 32]), start).expect("known");
+        assert!(again.user.operator, "what changed of them is known");
+        assert!(Arc::ptr_eq(&again.standing, &staying.standing));
+        assert!(known.current(Proof::Login([2; 32]), start).is_none());
+    }
+
+    #[test]
+    fn an_answer_from_before_the_epoch_moved_is_asked_for_again() {
+        let (known, start) = (Known::default(), at(now()));
+        let as_of = known.epoch();
+        // While the store is on its way with its answer, a key is revoked, and that is noticed.
+        known.told(5, start.now);
+        assert!(known.unconfirmed(start).is_empty());
+        let late = known.remember(Proof::Key([1; 32]), by_key(), as_of, start);
+        assert_eq!(known.unconfirmed(start), [late.standing.credential]);
+        known.confirm(&[late.standing.credential], Vec::new(), 5);
+        assert!(late.standing.has_ended());
+    }
+
+    #[test]
+    fn what_is_said_of_somebody_shows_no_hash() {
+        let known = Known::default();
+        known.remember(Proof::Key([0xab; 32]), by_key(), 1, at(now()));
+        let shown = format!("{known:?}");
+        assert!(!shown.contains("171") && !shown.contains("abab"), "{shown}");
     }
 }

@@ -16,9 +16,10 @@ use super::{
 use crate::{
     generation::Generation,
     log::EventLog,
-    model::{GenerationId, MessageId, Problem, Usage, UserId},
+    model::{GenerationId, MessageId, Problem, Usage},
     openai,
     registry::Slot,
+    standing::Standing,
     store::{Once, WholeConversation},
     upstream::{Delta, Failure, Step, Upstream, UpstreamError, Words},
 };
@@ -85,20 +86,20 @@ impl Chat {
     /// there is no second.
     pub async fn open_relay(
         &self,
-        owner: UserId,
+        standing: &Arc<Standing>,
         request_id: String,
         keeps: Option<Box<WholeConversation>>,
         once: Option<Once>,
     ) -> Result<Opened, StartError> {
         let mut turn = None;
         if let Some(once) = &once {
-            turn = Some(self.twins.turn(owner, once).await);
-            let before = self.repeats.find(owner, once);
+            turn = Some(self.twins.turn(standing.user, once).await);
+            let before = self.repeats.find(standing.user, once);
             if let Some(before) = before.map_err(|Reused| StartError::KeyReused)? {
                 return Ok(Opened::Before(before));
             }
             if keeps.is_some()
-                && let Some(before) = self.store.receipt(owner, once).await?
+                && let Some(before) = self.store.receipt(standing.user, once).await?
             {
                 return Err(answered_before(before));
             }
@@ -114,7 +115,13 @@ impl Chat {
                 EventLog::new(self.registry.log_bytes()),
             ),
         };
-        let generation = Generation::new(GenerationId::new(), message_id, owner, request_id, log);
+        let generation = Generation::new(
+            GenerationId::new(),
+            message_id,
+            standing.clone(),
+            request_id,
+            log,
+        );
         let slot = self.registry.reserve(generation.relaying(payloads))?;
         Ok(Opened::New(Opening {
             slot,

@@ -54,7 +54,7 @@ pub(super) async fn run(
     // It goes before the slot does, whatever happens in between.
     let announced = chat.feeds.begun(&generation);
     reply.send(Ok(started.clone()));
-    chat.tell(start.owner, turn.conversation_id);
+    chat.tell(start.standing.user, turn.conversation_id);
 
     let before = turn.before.as_ref();
     let first = |model| {
@@ -110,7 +110,11 @@ async fn begin(chat: &Chat, start: &Start, started: &Started) -> Result<Begun, S
     let new = start.new_turn(started, chat.recorder.lease());
     let receipt = start.receipt(started);
     let once = receipt.as_ref().map(|(once, receipt)| (*once, receipt));
-    match chat.store.begin_turn(start.owner, &new, once).await? {
+    match chat
+        .store
+        .begin_turn(start.standing.user, &new, once)
+        .await?
+    {
         Ok(Effect::Done(turn)) => Ok(Begun::Now(Box::new(turn))),
         Ok(before) => replayed(before).map(Begun::Before),
         Err(refused) => Err(StartError::Refused(refused)),

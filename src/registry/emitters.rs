@@ -4,7 +4,7 @@ use super::{Full, Registry};
 use crate::{
     cursor::Log,
     model::{ConversationId, EmitterId, GenerationId, UserId, now},
-    store::Credential,
+    standing::Standing,
 };
 use serde::Serialize;
 use std::{
@@ -71,8 +71,8 @@ impl Reason {
 /// Who wants to attach to what.
 #[derive(Debug, Clone)]
 pub struct NewEmitter {
-    pub user: UserId,
-    pub credential: Credential,
+    /// What it was opened with, and ends with.
+    pub standing: Arc<Standing>,
     /// The name that the client gave its tab, device or program; unnamed ones never replace each other.
     pub session: Option<Box<str>>,
     pub target: Target,
@@ -120,9 +120,12 @@ impl Emitter {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Resolves when somebody asked for its end; also when that was before the call.
+    /// Resolves when somebody asked for its end, or what it was opened with does not hold any more; also when that was before the call.
     pub async fn asked_to_end(&self) {
-        self.asked_to_end.notified().await;
+        tokio::select! {
+            () = self.asked_to_end.notified() => {}
+            () = self.client.standing.ended() => self.leave(Reason::Killed),
+        }
     }
 
     /// Says why it leaves; the first reason stays.
@@ -148,7 +151,7 @@ impl Emitter {
 
     fn name(&self) -> Option<Name> {
         let session = self.client.session.clone()?;
-        Some((self.client.user, session, self.client.target))
+        Some((self.client.standing.user, session, self.client.target))
     }
 }
 
@@ -190,7 +193,7 @@ impl Drop for Attached {
         {
             emitters.named.remove(&name);
         }
-        let user = emitter.client.user;
+        let user = emitter.client.standing.user;
         if let Some(count) = emitters.per_user.get_mut(&user) {
             *count -= 1;
             if *count == 0 {
@@ -225,7 +228,7 @@ impl Registry {
             .and_then(|name| emitters.named.get(&name))
             .and_then(|old| emitters.live.get(old))
             .cloned();
-        let user = emitters.per_user.get(&emitter.client.user);
+        let user = emitters.per_user.get(&emitter.client.standing.user);
         let (user, node) = (user.copied().unwrap_or(0), emitters.live.len());
         // A replaced emitter counts until its connection ends, up to half a minute when its peer is stuck. Its successor is let in
         // over the limit, so that a session at the limit can reconnect; up to twice the limit, so that this is no way around it.
@@ -242,7 +245,10 @@ impl Registry {
         if let Some(name) = emitter.name() {
             emitters.named.insert(name, emitter.id);
         }
-        *emitters.per_user.entry(emitter.client.user).or_default() += 1;
+        *emitters
+            .per_user
+            .entry(emitter.client.standing.user)
+            .or_default() += 1;
         emitters.live.insert(emitter.id, emitter.clone());
         emitters.opened += 1;
         drop(emitters);
@@ -258,15 +264,6 @@ impl Registry {
         emitter
             .inspect(|emitter| emitter.end(Reason::Killed))
             .is_some()
-    }
-
-    /// Ends every emitter that was opened with this credential.
-    pub fn kill_emitters_of(&self, credential: Credential) {
-        for emitter in self.emitters().live.values() {
-            if emitter.client.credential == credential {
-                emitter.end(Reason::Killed);
-            }
-        }
     }
 
     /// Ends all emitters and lets no more in.
@@ -312,7 +309,7 @@ mod tests {
         super::{EmitterFilter, RegistryOptions},
         *,
     };
-    use crate::{log::EventLog, model::LoginId};
+    use crate::log::EventLog;
     use std::time::Duration;
 
     fn registry() -> Arc<Registry> {
@@ -329,8 +326,7 @@ mod tests {
 
     fn client(user: UserId, session: Option<&str>, target: Target) -> NewEmitter {
         NewEmitter {
-            user,
-            credential: Credential::Login(LoginId(user.0)),
+            standing: Standing::of(user),
             session: session.map(Into::into),
             target,
             conversation: None,
@@ -435,18 +431,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_a_login_ends_its_emitters_and_no_others() {
+    async fn what_was_opened_with_a_login_ends_with_it_and_nothing_else() {
         let (registry, user, target) = (registry(), UserId::new(), target());
-        let mine = registry.attach(client(user, None, target)).expect("room");
-        let other = registry
-            .attach(client(UserId::new(), None, target))
-            .expect("room");
-        registry.kill_emitters_of(Credential::Login(LoginId(user.0)));
+        let client_of = |standing: &Arc<Standing>| NewEmitter {
+            standing: standing.clone(),
+            ..client(user, None, target)
+        };
+        let [ends, stays] = [(); 2].map(|()| Standing::of(user));
+        let mine = registry.attach(client_of(&ends)).expect("room");
+        let other = registry.attach(client_of(&stays)).expect("room");
+        ends.end();
         mine.asked_to_end().await;
-        drop((mine, other));
+        // A request that was let in before comes too late.
+        let late = registry.attach(client_of(&ends)).expect("room");
+        late.asked_to_end().await;
+        let asked = tokio::time::timeout(Duration::ZERO, other.asked_to_end());
+        assert!(asked.await.is_err());
+        drop((mine, late, other));
         assert_eq!(
             counts(&registry),
-            (2, 0, vec![(Reason::Disconnected, 1), (Reason::Killed, 1)])
+            (3, 0, vec![(Reason::Disconnected, 1), (Reason::Killed, 2)])
         );
     }
 }

@@ -190,7 +190,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::{super::RegistryOptions, *};
-    use crate::{log::EventLog, model::MessageId};
+    use crate::{log::EventLog, model::MessageId, standing::Standing};
     use std::time::Duration;
 
     fn registry(retain_bytes: usize) -> Arc<Registry> {
@@ -209,7 +209,7 @@ mod tests {
         Generation::new(
             GenerationId::new(),
             Some(MessageId::new()),
-            owner,
+            Standing::of(owner),
             String::new(),
             EventLog::new(1 << 20),
         )

@@ -17,7 +17,8 @@ pub struct EmitterFilter {
 
 impl EmitterFilter {
     fn matches(&self, emitter: &Emitter) -> bool {
-        self.user.is_none_or(|user| emitter.client.user == user)
+        self.user
+            .is_none_or(|user| emitter.client.standing.user == user)
             && self
                 .session
                 .as_deref()
@@ -39,7 +40,7 @@ impl EmitterSort {
     fn key(self, emitter: &Emitter) -> (u128, EmitterId) {
         let key = match self {
             Self::OpenedAt => 0,
-            Self::User => emitter.client.user.0.as_u128(),
+            Self::User => emitter.client.standing.user.0.as_u128(),
             Self::Seq => emitter.seq().into(),
             Self::Lag => emitter.lag().into(),
             Self::Bytes => emitter.bytes().into(),

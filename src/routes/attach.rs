@@ -144,23 +144,24 @@ pub(super) fn attach(
     attachment: &Attachment,
     session: Option<Box<str>>,
 ) -> Result<Attached, ApiError> {
-    let user_agent = request
-        .headers()
-        .get(header::USER_AGENT)
-        .and_then(|agent| agent.to_str().ok());
     let client = NewEmitter {
-        user: current.user.id,
-        credential: current.credential,
+        standing: current.standing.clone(),
         session,
         target: attachment.target,
         conversation: attachment.conversation_id,
         peer: request.peer_addr(),
-        user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT_CHARACTERS).collect()),
+        user_agent: user_agent(request).map(Into::into),
         log: attachment.cursor.log().clone(),
         after: attachment.cursor.seq(),
     };
     let attached = chat.registry.attach(client);
     attached.map_err(|full| ApiError::full(full, "live connections"))
+}
+
+/// What the client calls itself, as far as that is kept.
+pub(super) fn user_agent(request: &HttpRequest) -> Option<String> {
+    let agent = request.headers().get(header::USER_AGENT)?.to_str().ok()?;
+    Some(agent.chars().take(USER_AGENT_CHARACTERS).collect())
 }
 
 /// The session that the client names: `X-Session-Id`, else `?session=`.

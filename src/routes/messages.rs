@@ -148,7 +148,7 @@ impl Asking {
         let model = body.value.model.clone();
         check_length("model", model.as_deref(), NAME_CHARACTERS)?;
         let start = Start {
-            owner: current.user.id,
+            standing: current.standing.clone(),
             request_id: self.request_id.to_string(),
             ask,
             model: model.filter(|model| !model.trim().is_empty()),

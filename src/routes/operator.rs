@@ -128,11 +128,11 @@ fn view(emitter: &Emitter, node: NodeId) -> EmitterView {
     let age = (now() - emitter.opened_at).whole_seconds();
     EmitterView {
         id: emitter.id,
-        user_id: client.user,
+        user_id: client.standing.user,
         session: client
             .session
             .as_deref()
-            .map_or_else(|| client.credential.to_string(), ToOwned::to_owned),
+            .map_or_else(|| client.standing.credential.to_string(), ToOwned::to_owned),
         kind: client.target.kind(),
         target,
         conversation_id: client.conversation,

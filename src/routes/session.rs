@@ -1,14 +1,15 @@
 //! Logging in and out, and who is asking.
 
-use super::body::{Json, text};
-use crate::{
-    auth::{Auth, CurrentUser},
-    chat::Chat,
-    model::User,
-    problem::ApiError,
-    store::Credential,
+use super::{
+    attach::user_agent,
+    body::{Json, text},
 };
-use actix_web::{HttpResponse, http::header, web::Data};
+use crate::{
+    auth::{Auth, Browser, CurrentUser},
+    model::{Credential, User},
+    problem::ApiError,
+};
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
@@ -25,8 +26,16 @@ struct Who<'a> {
 }
 
 /// Takes a one-time token or an API key; sets the cookie.
-pub(super) async fn log_in(auth: Data<Auth>, body: Json<LogIn>) -> Result<HttpResponse, ApiError> {
-    let Some((user, cookie)) = auth.log_in(body.value.token.trim()).await? else {
+pub(super) async fn log_in(
+    auth: Data<Auth>,
+    request: HttpRequest,
+    body: Json<LogIn>,
+) -> Result<HttpResponse, ApiError> {
+    let browser = Browser {
+        user_agent: user_agent(&request),
+        address: request.peer_addr().map(|peer| peer.ip().to_string()),
+    };
+    let Some((current, cookie)) = auth.log_in(body.value.token.trim(), &browser).await? else {
         return Err(ApiError::new(
             401,
             "login-failed",
@@ -34,18 +43,16 @@ pub(super) async fn log_in(auth: Data<Auth>, body: Json<LogIn>) -> Result<HttpRe
             "it was used before, is older than 15 minutes, or is not of this server; `continuo login` prints a new one",
         ));
     };
+    let user = &current.user;
     tracing::info!(user.id = %user.id, "logged in");
     Ok(HttpResponse::Ok()
         .cookie(cookie)
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(Who {
-            user: &user,
-            by: "login",
-        }))
+        .json(Who { user, by: "login" }))
 }
 
 pub(super) async fn who_am_i(current: CurrentUser) -> HttpResponse {
-    let by = match current.credential {
+    let by = match current.standing.credential {
         Credential::Login(_) => "login",
         Credential::Key(_) => "key",
     };
@@ -57,21 +64,19 @@ pub(super) async fn who_am_i(current: CurrentUser) -> HttpResponse {
         })
 }
 
-/// Ends the login and every emitter that it opened.
+/// Ends the login and what it began.
 pub(super) async fn log_out(
     current: CurrentUser,
     auth: Data<Auth>,
-    chat: Data<Chat>,
 ) -> Result<HttpResponse, ApiError> {
-    let Credential::Login(login) = current.credential else {
+    let Credential::Login(login) = current.standing.credential else {
         return Err(ApiError::new(
             409,
             "not-a-login",
             "There is no login to end",
-            "the request came with an API key; `continuo key revoke` ends one",
+            "the request came with an API key; `DELETE /api/keys/{id}` revokes one",
         ));
     };
-    auth.log_out(login).await?;
-    chat.registry.kill_emitters_of(current.credential);
+    auth.end_login(login, None).await?;
     Ok(HttpResponse::NoContent().cookie(auth.no_cookie()).finish())
 }

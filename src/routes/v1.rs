@@ -70,7 +70,7 @@ pub(super) async fn complete(
     drop(asked);
     drop(text);
     let request_id = asking.request_id.to_string();
-    let opened = chat.open_relay(current.user.id, request_id, keeps, once);
+    let opened = chat.open_relay(&current.standing, request_id, keeps, once);
     let (generation, opening) = match opened.await? {
         Opened::New(opening) => (opening.generation().clone(), Some(opening)),
         Opened::Before(generation) => (generation, None),

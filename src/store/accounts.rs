@@ -1,200 +1,144 @@
-//! Users and what proves who they are.
+//! Accounts and what proves who somebody is: the contract, and its two halves.
+//!
+//! Whatever takes something away (a revoked key, an ended login, a user disabled or demoted) raises the authorisation epoch in the
+//! same transaction, by triggers: no statement can forget it, and none that was made by hand either.
 
-use super::{
-    Accounts, SecretHash, StoreError,
-    rows::{CredentialRow, KeyRow, UserRow},
-    sql::{On, Sql, Time, execute, on},
-};
-use crate::model::{Key, KeyId, LoginId, User, UserId, now};
+mod credentials;
+mod users;
+
+use super::{SecretHash, StoreError};
+use crate::model::{Credential, Key, KeyId, Login, LoginId, User, UserId};
 use async_trait::async_trait;
+use std::time::Duration;
 use time::OffsetDateTime;
 
-const FIRST_OPERATOR: &str = "SELECT id, name, operator, disabled, created_at FROM users
-    WHERE operator ORDER BY disabled, created_at, id LIMIT 1";
+#[async_trait]
+pub trait Accounts {
+    /// The first operator who is not disabled, else the first; created with `name` when there is none. Safe when several processes
+    /// start at once. Fails when there is none and the name is taken: nobody is made an operator unasked.
+    async fn ensure_owner(&self, name: &str) -> Result<User, StoreError>;
+    /// `None` when the name is taken.
+    async fn add_user(&self, name: &str, operator: bool) -> Result<Option<User>, StoreError>;
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
+    async fn user_by_name(&self, name: &str) -> Result<Option<User>, StoreError>;
+    /// All, oldest first.
+    async fn users(&self) -> Result<Vec<User>, StoreError>;
+    /// Refused when it would leave nobody who is an operator and not disabled, also when two at once would.
+    async fn change_user(&self, id: UserId, change: UserChange) -> Result<UserChanged, StoreError>;
+}
 
-const ADD_USER: &str = "INSERT INTO users (id, name, operator, created_at) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (name) DO NOTHING RETURNING id, name, operator, disabled, created_at";
+/// What to change of a user.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UserChange {
+    pub disabled: Option<bool>,
+    pub operator: Option<bool>,
+}
 
-/// No row when the name is taken.
-macro_rules! insert_user {
-    ($name:expr, $operator:expr) => {
-        sqlx::query_as::<_, UserRow>(ADD_USER)
-            .bind(UserId::new().0)
-            .bind($name)
-            .bind($operator)
-            .bind(Time(now()))
-    };
+#[derive(Debug, PartialEq, Eq)]
+pub enum UserChanged {
+    Done(User),
+    NotFound,
+    /// Nobody would be left to let anybody in.
+    LastOperator,
 }
 
 #[async_trait]
-impl Accounts for Sql {
-    async fn ensure_owner(&self, name: &str) -> Result<User, StoreError> {
-        if let Some(owner) =
-            on!(&self.read, c => sqlx::query_as::<_, UserRow>(FIRST_OPERATOR).fetch_optional(c))?
-        {
-            return Ok(owner.into());
-        }
-        let mut tx = self.begin().await?;
-        if let On::Postgres(_) = tx {
-            // Of two who find no operator the later one waits here, then finds the other's. SQLite has one writer anyway.
-            execute!(
-                tx.on(),
-                sqlx::query("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
-            )?;
-        }
-        let found =
-            on!(tx.on(), c => sqlx::query_as::<_, UserRow>(FIRST_OPERATOR).fetch_optional(c))?;
-        let owner = if let Some(owner) = found {
-            owner
-        } else {
-            on!(tx.on(), c => insert_user!(name, true).fetch_optional(c))?.ok_or_else(|| {
-                StoreError::Failed(
-                    format!("there is no operator, and {name:?} is a user who is none").into(),
-                )
-            })?
-        };
-        tx.commit().await?;
-        Ok(owner.into())
-    }
+pub trait Credentials {
+    async fn add_key(&self, new: &NewKey<'_>) -> Result<Key, StoreError>;
+    /// This user's, or all, oldest first; revoked and expired ones too.
+    async fn keys(&self, of: Option<UserId>) -> Result<Vec<Key>, StoreError>;
+    /// Of this user, or anybody's. The first revocation's time stays. False when there is no such key.
+    async fn revoke_key(&self, id: KeyId, of: Option<UserId>) -> Result<bool, StoreError>;
+    /// Who has a key that is not revoked and has not expired, unless disabled.
+    async fn user_by_key(
+        &self,
+        hash: SecretHash,
+        when: When,
+    ) -> Result<Option<Vouched>, StoreError>;
 
-    async fn add_user(&self, name: &str, operator: bool) -> Result<Option<User>, StoreError> {
-        let row = on!(&self.write, c => insert_user!(name, operator).fetch_optional(c))?;
-        Ok(row.map(Into::into))
-    }
-
-    async fn user_by_name(&self, name: &str) -> Result<Option<User>, StoreError> {
-        const SQL: &str =
-            "SELECT id, name, operator, disabled, created_at FROM users WHERE name = $1";
-        let row =
-            on!(&self.read, c => sqlx::query_as::<_, UserRow>(SQL).bind(name).fetch_optional(c))?;
-        Ok(row.map(Into::into))
-    }
-
-    async fn users(&self) -> Result<Vec<User>, StoreError> {
-        const SQL: &str =
-            "SELECT id, name, operator, disabled, created_at FROM users ORDER BY created_at, id";
-        let rows = on!(&self.read, c => sqlx::query_as::<_, UserRow>(SQL).fetch_all(c))?;
-        Ok(rows.into_iter().map(Into::into).collect())
-    }
-
-    async fn set_user_disabled(&self, id: UserId, disabled: bool) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE users SET disabled = $2 WHERE id = $1";
-        let touched = execute!(&self.write, sqlx::query(SQL).bind(id.0).bind(disabled))?;
-        Ok(touched > 0)
-    }
-
-    async fn add_key(&self, user: UserId, name: &str, hash: SecretHash) -> Result<Key, StoreError> {
-        const SQL: &str = "INSERT INTO api_keys (id, user_id, name, hash, created_at)
-            VALUES ($1, $2, $3, $4, $5) RETURNING id, user_id, name, revoked, created_at";
-        let (id, at) = (KeyId::new(), now());
-        let row = on!(&self.write, c => sqlx::query_as::<_, KeyRow>(SQL)
-            .bind(id.0).bind(user.0).bind(name).bind(&hash[..]).bind(Time(at)).fetch_one(c))?;
-        Ok(row.into())
-    }
-
-    async fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        const SQL: &str =
-            "SELECT id, user_id, name, revoked, created_at FROM api_keys ORDER BY created_at, id";
-        let rows = on!(&self.read, c => sqlx::query_as::<_, KeyRow>(SQL).fetch_all(c))?;
-        Ok(rows.into_iter().map(Into::into).collect())
-    }
-
-    async fn revoke_key(&self, id: KeyId) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE api_keys SET revoked = true WHERE id = $1";
-        Ok(execute!(&self.write, sqlx::query(SQL).bind(id.0))? > 0)
-    }
-
-    async fn user_by_key(&self, hash: SecretHash) -> Result<Option<(User, KeyId)>, StoreError> {
-        const SQL: &str =
-            "SELECT u.id, u.name, u.operator, u.disabled, u.created_at, k.id AS credential_id
-            FROM api_keys k JOIN users u ON u.id = k.user_id
-            WHERE k.hash = $1 AND NOT k.revoked AND NOT u.disabled";
-        let row = on!(&self.read, c => sqlx::query_as::<_, CredentialRow>(SQL)
-            .bind(&hash[..]).fetch_optional(c))?;
-        Ok(row.map(|row| (row.user.into(), KeyId(row.credential_id))))
-    }
-
+    /// A one-time login link; expired ones are deleted on the way.
     async fn add_login_link(
         &self,
         user: UserId,
         hash: SecretHash,
         expires: OffsetDateTime,
-    ) -> Result<(), StoreError> {
-        const EXPIRED: &str = "DELETE FROM login_links WHERE expires_at <= $1";
-        const SQL: &str = "INSERT INTO login_links (hash, user_id, expires_at) VALUES ($1, $2, $3)";
-        execute!(&self.write, sqlx::query(EXPIRED).bind(Time(now())))?;
-        execute!(
-            &self.write,
-            sqlx::query(SQL)
-                .bind(&hash[..])
-                .bind(user.0)
-                .bind(Time(expires))
-        )?;
-        Ok(())
-    }
-
+    ) -> Result<(), StoreError>;
+    /// Uses up a link: of two at once exactly one succeeds. `None` when unknown, used, expired, or its user disabled.
     async fn redeem_login_link(
         &self,
         hash: SecretHash,
         now: OffsetDateTime,
-    ) -> Result<Option<User>, StoreError> {
-        // The later of two waits for the row, then finds it gone.
-        const USE_UP: &str = "DELETE FROM login_links WHERE hash = $1 AND expires_at > $2
-            AND user_id IN (SELECT id FROM users WHERE NOT disabled) RETURNING user_id";
-        const USER: &str =
-            "SELECT id, name, operator, disabled, created_at FROM users WHERE id = $1";
-        let mut tx = self.begin().await?;
-        let redeemed = on!(tx.on(), c => sqlx::query_scalar::<_, uuid::Uuid>(USE_UP)
-            .bind(&hash[..]).bind(Time(now)).fetch_optional(c))?;
-        let Some(user) = redeemed else {
-            tx.rollback().await?;
-            return Ok(None);
-        };
-        let row = on!(tx.on(), c => sqlx::query_as::<_, UserRow>(USER).bind(user).fetch_one(c))?;
-        tx.commit().await?;
-        Ok(Some(row.into()))
-    }
-
-    async fn add_login(
-        &self,
-        user: UserId,
-        key: Option<KeyId>,
-        hash: SecretHash,
-        expires: OffsetDateTime,
-    ) -> Result<LoginId, StoreError> {
-        const EXPIRED: &str = "DELETE FROM login_sessions WHERE expires_at <= $1";
-        const SQL: &str = "INSERT INTO login_sessions (id, user_id, key_id, hash, expires_at)
-            VALUES ($1, $2, $3, $4, $5)";
-        let id = LoginId::new();
-        execute!(&self.write, sqlx::query(EXPIRED).bind(Time(now())))?;
-        execute!(
-            &self.write,
-            sqlx::query(SQL)
-                .bind(id.0)
-                .bind(user.0)
-                .bind(key.map(|key| key.0))
-                .bind(&hash[..])
-                .bind(Time(expires))
-        )?;
-        Ok(id)
-    }
-
+    ) -> Result<Option<User>, StoreError>;
+    /// A login, which ends with the key that logged in, if it was one; those that are over are deleted on the way.
+    async fn add_login(&self, new: &NewLogin<'_>, when: When) -> Result<Login, StoreError>;
+    /// This user's, or all, oldest first; none that is over.
+    async fn logins(&self, of: Option<UserId>, when: When) -> Result<Vec<Login>, StoreError>;
+    /// Who has a login that has not expired, was seen, and whose key, if any, still holds; unless disabled.
     async fn user_by_login(
         &self,
         hash: SecretHash,
-        now: OffsetDateTime,
-    ) -> Result<Option<(User, LoginId)>, StoreError> {
-        const SQL: &str =
-            "SELECT u.id, u.name, u.operator, u.disabled, u.created_at, l.id AS credential_id
-            FROM login_sessions l JOIN users u ON u.id = l.user_id LEFT JOIN api_keys k ON k.id = l.key_id
-            WHERE l.hash = $1 AND l.expires_at > $2 AND NOT u.disabled AND k.revoked IS NOT TRUE";
-        let row = on!(&self.read, c => sqlx::query_as::<_, CredentialRow>(SQL)
-            .bind(&hash[..]).bind(Time(now)).fetch_optional(c))?;
-        Ok(row.map(|row| (row.user.into(), LoginId(row.credential_id))))
-    }
+        when: When,
+    ) -> Result<Option<Vouched>, StoreError>;
+    /// Of this user, or anybody's. False when there is no such login.
+    async fn end_login(&self, id: LoginId, of: Option<UserId>) -> Result<bool, StoreError>;
 
-    async fn end_login(&self, id: LoginId) -> Result<(), StoreError> {
-        const SQL: &str = "DELETE FROM login_sessions WHERE id = $1";
-        execute!(&self.write, sqlx::query(SQL).bind(id.0)).map(|_| ())
+    /// Rises with everything that takes something away, never falls.
+    async fn authorisation_epoch(&self) -> Result<i64, StoreError>;
+    /// Those of these credentials that hold, as the look-ups by their hashes would say.
+    async fn vouched(
+        &self,
+        credentials: &[Credential],
+        when: When,
+    ) -> Result<Vec<Vouched>, StoreError>;
+    /// These were used at about this time; an earlier one than is known changes nothing.
+    async fn used(&self, credentials: &[Credential], at: OffsetDateTime) -> Result<(), StoreError>;
+}
+
+/// A key about to be stored.
+#[derive(Debug, Clone, Copy)]
+pub struct NewKey<'a> {
+    pub user: UserId,
+    pub name: &'a str,
+    /// The first characters of the key.
+    pub prefix: &'a str,
+    pub hash: SecretHash,
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// A login about to be stored.
+#[derive(Debug, Clone, Copy)]
+pub struct NewLogin<'a> {
+    pub user: UserId,
+    pub key: Option<KeyId>,
+    pub hash: SecretHash,
+    pub expires_at: OffsetDateTime,
+    pub user_agent: Option<&'a str>,
+    pub address: Option<&'a str>,
+}
+
+/// When it is asked, and how long a login may go unseen.
+#[derive(Debug, Clone, Copy)]
+pub struct When {
+    pub now: OffsetDateTime,
+    pub idle: Duration,
+}
+
+impl When {
+    /// Logins that were not seen since then are over.
+    pub fn seen_since(self) -> OffsetDateTime {
+        self.now - self.idle
     }
+}
+
+/// What the store says of a credential that holds.
+#[derive(Debug, Clone)]
+pub struct Vouched {
+    pub user: User,
+    pub credential: Credential,
+    /// The key, or the one that logged in.
+    pub key: Option<KeyId>,
+    /// When it ends by itself: of a login with its key, if that is earlier.
+    pub expires_at: Option<OffsetDateTime>,
+    /// Of a login: when it was seen.
+    pub last_seen_at: Option<OffsetDateTime>,
 }

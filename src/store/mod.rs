@@ -8,8 +8,8 @@
 use crate::{
     event::{EventSegment, Transcript},
     model::{
-        Conversation, ConversationId, Ending, GenerationId, GenerationRecord, Key, KeyId, LoginId,
-        Message, MessageId, NodeId, Sampling, User, UserId,
+        Conversation, ConversationId, Ending, GenerationId, GenerationRecord, Message, MessageId,
+        NodeId, Sampling, UserId,
     },
 };
 use async_trait::async_trait;
@@ -35,11 +35,16 @@ mod search;
 mod sql;
 mod turns;
 
+pub use accounts::{
+    Accounts, Credentials, NewKey, NewLogin, UserChange, UserChanged, Vouched, When,
+};
 pub use open::{OpenError, StoreOptions, open};
 
 /// Everything the program keeps.
 #[async_trait]
-pub trait Store: Accounts + Conversations + SearchIndex + Turns + Recordings + Send + Sync {
+pub trait Store:
+    Accounts + Credentials + Conversations + SearchIndex + Turns + Recordings + Send + Sync
+{
     /// Waits for calls under way, then closes every connection; later calls fail as unavailable. SQLite writes its log back into
     /// the file here.
     async fn close(&self) {}
@@ -57,72 +62,6 @@ pub enum StoreError {
 
 /// The SHA-256 of a secret; secrets themselves are never stored.
 pub type SecretHash = [u8; 32];
-
-/// By what somebody proved who they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Credential {
-    Login(LoginId),
-    Key(KeyId),
-}
-
-impl std::fmt::Display for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        match self {
-            Self::Login(id) => write!(f, "login:{id}"),
-            Self::Key(id) => write!(f, "key:{id}"),
-        }
-    }
-}
-
-#[async_trait]
-pub trait Accounts {
-    /// The first operator who is not disabled, else the first; created with `name` when there is none. Safe when several processes
-    /// start at once. Fails when there is none and the name is taken: nobody is made an operator unasked.
-    async fn ensure_owner(&self, name: &str) -> Result<User, StoreError>;
-    /// `None` when the name is taken.
-    async fn add_user(&self, name: &str, operator: bool) -> Result<Option<User>, StoreError>;
-    async fn user_by_name(&self, name: &str) -> Result<Option<User>, StoreError>;
-    async fn users(&self) -> Result<Vec<User>, StoreError>;
-    /// False when there is no such user.
-    async fn set_user_disabled(&self, id: UserId, disabled: bool) -> Result<bool, StoreError>;
-
-    async fn add_key(&self, user: UserId, name: &str, hash: SecretHash) -> Result<Key, StoreError>;
-    /// All keys, of all users, oldest first.
-    async fn keys(&self) -> Result<Vec<Key>, StoreError>;
-    /// False when there is no such key.
-    async fn revoke_key(&self, id: KeyId) -> Result<bool, StoreError>;
-    /// The owner of a key that is not revoked, unless disabled.
-    async fn user_by_key(&self, hash: SecretHash) -> Result<Option<(User, KeyId)>, StoreError>;
-
-    /// A one-time login link; expired ones are deleted on the way.
-    async fn add_login_link(
-        &self,
-        user: UserId,
-        hash: SecretHash,
-        expires: OffsetDateTime,
-    ) -> Result<(), StoreError>;
-    /// Uses up a link: of two at once exactly one succeeds. `None` when unknown, used, expired, or its user disabled.
-    async fn redeem_login_link(
-        &self,
-        hash: SecretHash,
-        now: OffsetDateTime,
-    ) -> Result<Option<User>, StoreError>;
-    /// A login session, which ends with the key that logged in, if it was one; expired ones are deleted on the way.
-    async fn add_login(
-        &self,
-        user: UserId,
-        key: Option<KeyId>,
-        hash: SecretHash,
-        expires: OffsetDateTime,
-    ) -> Result<LoginId, StoreError>;
-    /// The owner of a login that has not expired and whose key, if any, is not revoked; unless disabled.
-    async fn user_by_login(
-        &self,
-        hash: SecretHash,
-        now: OffsetDateTime,
-    ) -> Result<Option<(User, LoginId)>, StoreError>;
-    async fn end_login(&self, id: LoginId) -> Result<(), StoreError>;
-}
 
 /// What an `Idempotency-Key` protects: kept with the effect in one transaction, so that the effect happens once.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use super::{
     sql::{Time, failed},
 };
 use crate::model::{
-    Conversation, ConversationId, GenerationId, GenerationRecord, Key, KeyId, Message, MessageId,
-    Problem, Sampling, Timings, Usage, User, UserId,
+    Conversation, ConversationId, GenerationId, GenerationRecord, Key, KeyId, Login, LoginId,
+    Message, MessageId, Problem, Sampling, Timings, Usage, User, UserId,
 };
 use serde_json::{Map, Value};
 use sqlx::{FromRow, types::Json};
@@ -33,21 +33,16 @@ impl From<UserRow> for User {
     }
 }
 
-/// A user and by what they proved it.
-#[derive(FromRow)]
-pub(super) struct CredentialRow {
-    #[sqlx(flatten)]
-    pub user: UserRow,
-    pub credential_id: Uuid,
-}
-
 #[derive(FromRow)]
 pub(super) struct KeyRow {
     id: Uuid,
     user_id: Uuid,
     name: String,
-    revoked: bool,
+    prefix: String,
     created_at: Time,
+    expires_at: Option<Time>,
+    last_used_at: Option<Time>,
+    revoked_at: Option<Time>,
 }
 
 impl From<KeyRow> for Key {
@@ -56,12 +51,63 @@ impl From<KeyRow> for Key {
             id: KeyId(row.id),
             user_id: UserId(row.user_id),
             name: row.name,
-            revoked: row.revoked,
+            prefix: row.prefix,
             created_at: row.created_at.0,
+            expires_at: row.expires_at.map(|time| time.0),
+            last_used_at: row.last_used_at.map(|time| time.0),
+            revoked_at: row.revoked_at.map(|time| time.0),
         }
     }
 }
 
+#[derive(FromRow)]
+pub(super) struct LoginRow {
+    id: Uuid,
+    user_id: Uuid,
+    key_id: Option<Uuid>,
+    created_at: Time,
+    last_seen_at: Time,
+    expires_at: Time,
+    user_agent: Option<String>,
+    address: Option<String>,
+}
+
+impl From<LoginRow> for Login {
+    fn from(row: LoginRow) -> Self {
+        Self {
+            id: LoginId(row.id),
+            user_id: UserId(row.user_id),
+            key_id: row.key_id.map(KeyId),
+            created_at: row.created_at.0,
+            last_seen_at: row.last_seen_at.0,
+            expires_at: row.expires_at.0,
+            user_agent: row.user_agent,
+            address: row.address,
+        }
+    }
+}
+
+/// The columns of a [`UserRow`], of the table itself or of one joined as `u`.
+macro_rules! user_columns {
+    () => {
+        "id, name, operator, disabled, created_at"
+    };
+    (u) => {
+        "u.id, u.name, u.operator, u.disabled, u.created_at"
+    };
+}
+/// The columns of a [`KeyRow`].
+macro_rules! key_columns {
+    () => {
+        "id, user_id, name, prefix, created_at, expires_at, last_used_at, revoked_at"
+    };
+}
+/// The columns of a [`LoginRow`].
+macro_rules! login_columns {
+    () => {
+        "id, user_id, key_id, created_at, last_seen_at, expires_at, user_agent, address"
+    };
+}
 /// The columns of a [`ConversationRow`].
 macro_rules! conversation_columns {
     () => {
@@ -75,7 +121,7 @@ macro_rules! message_columns {
          m.timings, m.problem, m.generation_id, m.created_at"
     };
 }
-pub(super) use {conversation_columns, message_columns};
+pub(super) use {conversation_columns, key_columns, login_columns, message_columns, user_columns};
 
 #[derive(FromRow)]
 pub(super) struct ConversationRow {

@@ -14,7 +14,11 @@ use sqlx::{
     sqlite::{SqliteArgumentsBuffer, SqliteError, SqliteTypeInfo, SqliteValueRef},
     types::Json,
 };
-use std::{io, time::Duration};
+use std::{
+    fmt::{Display, Write as _},
+    io,
+    time::Duration,
+};
 use time::{OffsetDateTime, UtcOffset};
 
 /// The same thing of either engine.
@@ -32,6 +36,16 @@ impl<P, S> On<P, S> {
         match self {
             Self::Postgres(_) => "unnest(string_to_array($1, ',')::bigint[]) AS list (value)",
             Self::Sqlite(_) => "json_each('[' || $1 || ']') AS list",
+        }
+    }
+
+    /// The same of ids, each as 32 hexadecimal digits; not of none.
+    pub fn list_of_ids(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "unnest(string_to_array($1, ',')::uuid[]) AS list (value)",
+            Self::Sqlite(_) => {
+                r#"(SELECT unhex(value) AS value FROM json_each('["' || replace($1, ',', '","') || '"]')) AS list"#
+            }
         }
     }
 
@@ -56,14 +70,12 @@ impl<P, S> On<P, S> {
     }
 }
 
-/// What [`On::list`] takes.
-pub(super) fn with_commas(numbers: impl IntoIterator<Item = i64>) -> String {
+/// What [`On::list`] and [`On::list_of_ids`] take.
+pub(super) fn with_commas(items: impl IntoIterator<Item = impl Display>) -> String {
     let mut list = String::new();
-    for number in numbers {
-        if !list.is_empty() {
-            list.push(',');
-        }
-        list.push_str(&number.to_string());
+    for item in items {
+        let comma = if list.is_empty() { "" } else { "," };
+        let _ = write!(list, "{comma}{item}");
     }
     list
 }

@@ -29,6 +29,7 @@ mod postgres;
 mod recording;
 mod refused;
 mod resume;
+mod revoking;
 mod sampling;
 mod stop;
 mod titles;

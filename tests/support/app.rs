@@ -78,7 +78,7 @@ async fn start(upstream: FakeUpstream, data: Arc<TempDir>, options: &[(&str, &st
     let (origin, chat, owner) = (server.origin(), server.chat.clone(), server.owner.id);
     let shutdown = Shutdown::default();
     let served = tokio::spawn(server.run(shutdown.clone()));
-    let key = auth::new_key(&*chat.store, owner, "test")
+    let (_, key) = auth::new_key(&*chat.store, owner, "test", None)
         .await
         .expect("a key");
     let owner = Account {
@@ -112,7 +112,7 @@ impl TestApp {
             .await
             .expect("stored")
             .expect("a new name");
-        let key = auth::new_key(&*self.chat.store, user.id, "test")
+        let (_, key) = auth::new_key(&*self.chat.store, user.id, "test", None)
             .await
             .expect("a key");
         Account {

@@ -1,0 +1,47 @@
+//! Whether what somebody proved still holds, shared by everything that was begun with it.
+//!
+//! `auth` makes one for each key and login that it knows, and ends it when the store vouches for that no more. An emitter and a
+//! generation take theirs along and end with it: also those begun a moment later, by a request that was let in a moment before.
+
+use crate::model::{Credential, KeyId, LoginId, UserId};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug)]
+pub struct Standing {
+    pub user: UserId,
+    pub credential: Credential,
+    /// The key, or the one that logged in.
+    pub key: Option<KeyId>,
+    ended: CancellationToken,
+}
+
+impl Standing {
+    pub fn new(user: UserId, credential: Credential, key: Option<KeyId>) -> Arc<Self> {
+        Arc::new(Self {
+            user,
+            credential,
+            key,
+            ended: CancellationToken::new(),
+        })
+    }
+
+    /// Of a login that nobody ends: for what is begun in a test, or by nobody who asked.
+    pub fn of(user: UserId) -> Arc<Self> {
+        Self::new(user, Credential::Login(LoginId::new()), None)
+    }
+
+    /// For good: who proves the same again gets another.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
+    /// Resolves when it has ended; at once when that was before the call.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+}
