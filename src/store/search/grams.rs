@@ -9,8 +9,9 @@ use super::MAX_WORD_CHARS;
 /// A hash, the same on every machine: it is stored. Two grams of one hash cost a look at a text in vain.
 pub type Gram = u32;
 
-/// Of a word no more than these are looked up: the others would rule out little.
+/// Of a word no more than these are looked up, of all words of a search no more than those: the others would rule out little.
 const OF_A_WORD: usize = 12;
+const OF_ALL_WORDS: usize = 64;
 /// A text longer than this is several documents, so that a long one does not have every gram.
 const DOCUMENT_CHARS: usize = 2048;
 
@@ -58,8 +59,14 @@ fn of_text(text: &str) -> Vec<Gram> {
     grams
 }
 
-/// What every document in which `word` stands has: the longest grams, which the fewest have.
-pub fn of_word(word: &str) -> Vec<Gram> {
+/// For each word what every document in which it stands has.
+pub fn of_words(words: &[String]) -> Vec<Vec<Gram>> {
+    let most = (OF_ALL_WORDS / words.len().max(1)).clamp(1, OF_A_WORD);
+    words.iter().map(|word| of_word(word, most)).collect()
+}
+
+/// Of one word: the longest grams, which the fewest have, and at most so many.
+fn of_word(word: &str, most: usize) -> Vec<Gram> {
     let word: Vec<char> = word.chars().collect();
     let mut grams = Vec::new();
     let mut run = Spelled::default();
@@ -83,7 +90,7 @@ pub fn of_word(word: &str) -> Vec<Gram> {
         grams.push(one(c));
     }
     // Neighbours say nearly the same.
-    let step = grams.len().div_ceil(OF_A_WORD).max(1);
+    let step = grams.len().div_ceil(most).max(1);
     grams = grams.into_iter().step_by(step).collect();
     grams.sort_unstable();
     grams.dedup();
@@ -152,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn suggests(text: &str, word: &str) -> bool {
-        let word = of_word(word);
+        let word = of_word(word, OF_A_WORD);
         documents(text)
             .iter()
             .any(|grams| word.iter().all(|gram| grams.binary_search(gram).is_ok()))
@@ -196,12 +203,12 @@ mod tests {
 
     #[test]
     fn hashes_are_stored_and_stay() {
-        assert_eq!(of_word("a"), [hash(97)]);
+        assert_eq!(of_word("a", 9), [hash(97)]);
         let stored = [
-            of_word("a"),
-            of_word("你好"),
-            of_word("the"),
-            of_word("them"),
+            of_word("a", 9),
+            of_word("你好", 9),
+            of_word("the", 9),
+            of_word("them", 9),
         ];
         assert_eq!(stored.concat(), STORED);
     }
@@ -222,9 +229,13 @@ mod tests {
             ("abcd你abc", 4),
             ("你a你", 2),
         ] {
-            assert_eq!(of_word(word).len(), count, "{word}");
+            assert_eq!(of_word(word, 9).len(), count, "{word}");
         }
-        assert_eq!(of_word(&('a'..='z').collect::<String>()).len(), 12);
+        let alphabet: String = ('a'..='z').collect();
+        let sixteen = vec![alphabet; 16];
+        assert_eq!(of_words(&sixteen[..1])[0].len(), 12);
+        let sixteen = of_words(&sixteen);
+        assert!(sixteen.iter().all(|grams| grams.len() == 4));
     }
 
     const STORED: [Gram; 4] = [2_935_979_339, 1_375_241_438, 1_224_710_639, 2_922_411_086];

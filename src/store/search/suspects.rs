@@ -2,7 +2,7 @@
 
 use super::{
     Place,
-    grams::{Gram, of_word},
+    grams::{Gram, of_words},
     pages::{Bits, DOCUMENTS_A_PAGE, documents_in, documents_with},
 };
 use crate::{
@@ -40,7 +40,8 @@ pub async fn suspected(
             .collect();
         for places in &mut suspected {
             places.extend(&waiting);
-            places.sort_unstable();
+            // Stable, because it is the faster one where most is in order.
+            places.sort();
             places.dedup();
         }
         return Ok(suspected);
@@ -64,7 +65,7 @@ async fn indexed(
     owner: UserId,
     words: &[String],
 ) -> Result<Option<Vec<Vec<Place>>>, StoreError> {
-    let grams: Vec<Vec<Gram>> = words.iter().map(|word| of_word(word)).collect();
+    let grams = of_words(words);
     let statement = format!(
         "SELECT s.id AS segment, list.value AS gram, s.documents, (SELECT p.bytes FROM search_pages p
             WHERE p.segment_id = s.id AND p.page = (list.value * s.pages) >> 32) AS page
@@ -87,7 +88,7 @@ async fn indexed(
         found.extend(documents_with(gram, &page, documents).map(|bits| (gram, bits)));
     }
     // For each segment the documents that have all grams of each word, if any have.
-    let of_words = |found: &HashMap<Gram, Bits>| -> Vec<Option<Bits>> {
+    let in_all = |found: &HashMap<Gram, Bits>| -> Vec<Option<Bits>> {
         let of_word = |grams: &Vec<Gram>| {
             let mut bits = found.get(grams.first()?)?.clone();
             for gram in grams {
@@ -99,7 +100,7 @@ async fn indexed(
     };
     let segments: HashMap<i64, Vec<Option<Bits>>> = segments
         .iter()
-        .map(|(segment, found)| (*segment, of_words(found)))
+        .map(|(segment, found)| (*segment, in_all(found)))
         .collect();
     places(sql, words.len(), &segments).await
 }
