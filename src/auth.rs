@@ -13,7 +13,7 @@ use crate::{
     model::{Credential, Key, KeyId, LoginId, User, UserId, now},
     problem::ApiError,
     standing::Standing,
-    store::{NewKey, NewLogin, SecretHash, Store, StoreError, When},
+    store::{NewKey, NewLogin, SecretHash, Store, StoreError, UserChange, UserChanged, When},
 };
 use actix_web::{
     Error, FromRequest, HttpMessage as _, HttpRequest,
@@ -31,6 +31,7 @@ use known::Proof;
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use std::{
+    borrow::Borrow,
     fmt::Write as _,
     future::{Ready, ready},
     net::SocketAddr,
@@ -79,11 +80,17 @@ pub async fn login_link(
     user: UserId,
     origin: &str,
 ) -> Result<String, StoreError> {
+    let token = login_token(store, user).await?;
+    Ok(format!("{origin}/#login={token}"))
+}
+
+/// The one-time token of such a link.
+pub async fn login_token(store: &dyn Store, user: UserId) -> Result<String, StoreError> {
     let token = new_secret("login-");
     store
         .add_login_link(user, hash_of(&token), now() + LINK_LIFETIME)
         .await?;
-    Ok(format!("{origin}/#login={token}"))
+    Ok(token)
 }
 
 /// A new API key; the text is the key itself, which is never shown again.
@@ -112,7 +119,8 @@ pub struct Browser {
 }
 
 impl Auth {
-    fn when(&self) -> When {
+    /// Now, and how long a login may go unseen.
+    pub fn when(&self) -> When {
         When {
             now: now(),
             idle: self.login_idle,
@@ -164,6 +172,17 @@ impl Auth {
         let revoked = self.store.revoke_key(id, of).await?;
         self.look_now().await;
         Ok(revoked)
+    }
+
+    /// Changes a user, and ends what they began when that locks them out.
+    pub async fn change_user(
+        &self,
+        id: UserId,
+        change: UserChange,
+    ) -> Result<UserChanged, StoreError> {
+        let changed = self.store.change_user(id, change).await?;
+        self.look_now().await;
+        Ok(changed)
     }
 
     /// The cookie that takes the login's away.
@@ -256,6 +275,8 @@ pub struct CurrentUser {
     pub user: Arc<User>,
     /// What they proved it by: whatever outlives the request takes it along.
     pub standing: Arc<Standing>,
+    /// Their key ends by itself, or the one that logged in: they make no others, which would not.
+    pub is_restricted: bool,
 }
 
 /// What [`identify`] found out; taken by the extractor.
@@ -302,6 +323,12 @@ impl FromRequest for CurrentUser {
 #[derive(Debug, Clone)]
 pub struct Operator(pub CurrentUser);
 
+impl Borrow<CurrentUser> for Operator {
+    fn borrow(&self) -> &CurrentUser {
+        &self.0
+    }
+}
+
 impl FromRequest for Operator {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
@@ -319,6 +346,33 @@ impl FromRequest for Operator {
                     "this needs an account with the operator role",
                 ))
             }
+        }))
+    }
+}
+
+/// Somebody whose way in may make others: not by a key that ends by itself. Others get 403.
+#[derive(Debug, Clone)]
+pub struct Unrestricted<T>(pub T);
+
+impl<T: Borrow<CurrentUser>> FromRequest for Unrestricted<T>
+where
+    T: FromRequest<Error = ApiError, Future = Ready<Result<T, ApiError>>>,
+{
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let who = T::from_request(request, payload).into_inner();
+        ready(who.and_then(|who| {
+            if who.borrow().is_restricted {
+                return Err(ApiError::new(
+                    403,
+                    "restricted-key",
+                    "This key makes no others",
+                    "a key that expires would make one that does not; use a login, or a key without an end",
+                ));
+            }
+            Ok(Self(who))
         }))
     }
 }

@@ -190,6 +190,16 @@ async fn logs_are_json_and_hold_neither_texts_nor_secrets() {
         401
     );
     assert_eq!(follow(&server.link).await, 200);
+    let made = send(owner.post("/api/keys").json(&json!({"name": "logged"}))).await;
+    let made: Value = made.json().await.expect("JSON");
+    let made = made["key"].as_str().expect("a key");
+    let who = owner.get_json("/api/session").await;
+    let id = who["user"]["id"].as_str().expect("an id");
+    let link = send(owner.post(&format!("/api/operator/users/{id}/login-link"))).await;
+    let link: Value = link.json().await.expect("JSON");
+    let link = link["link"]
+        .as_str()
+        .and_then(|link| link.split('=').nth(1));
     let (bearer, token) = (
         owner.key.clone(),
         server.link.split('=').nth(1).expect("a token").to_owned(),
@@ -201,7 +211,7 @@ async fn logs_are_json_and_hold_neither_texts_nor_secrets() {
         .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
         .collect();
     for line in ended.stderr.lines() {
-        for secret in ["xyzzy", &bearer, &token] {
+        for secret in ["xyzzy", &bearer, &token, made, link.expect("a token")] {
             assert!(!line.contains(secret), "{line}");
         }
     }

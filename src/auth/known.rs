@@ -86,6 +86,7 @@ struct Entries {
 struct Entry {
     user: Arc<User>,
     standing: Arc<Standing>,
+    key_expires: bool,
     expires_at: Option<OffsetDateTime>,
     /// Of a login.
     last_seen_at: Option<OffsetDateTime>,
@@ -106,10 +107,19 @@ impl Entry {
                 .is_none_or(|seen| seen > when.seen_since())
     }
 
+    fn current(&self) -> CurrentUser {
+        CurrentUser {
+            user: self.user.clone(),
+            standing: self.standing.clone(),
+            is_restricted: self.key_expires,
+        }
+    }
+
     fn learn(&mut self, vouched: Vouched, as_of: i64) {
         if *self.user != vouched.user {
             self.user = Arc::new(vouched.user);
         }
+        self.key_expires = vouched.key_expires;
         self.expires_at = vouched.expires_at;
         self.last_seen_at = self.last_seen_at.max(vouched.last_seen_at);
         self.as_of = self.as_of.max(as_of);
@@ -147,10 +157,7 @@ impl Known {
         }
         entry.is_used = true;
         entry.last_seen_at = entry.last_seen_at.map(|seen| seen.max(when.now));
-        Some(CurrentUser {
-            user: entry.user.clone(),
-            standing: entry.standing.clone(),
-        })
+        Some(entry.current())
     }
 
     /// The store vouched for them when asked at this epoch or later.
@@ -169,6 +176,7 @@ impl Known {
         let mut entry = before.unwrap_or_else(|| Entry {
             user: Arc::new(vouched.user.clone()),
             standing: Standing::new(vouched.user.id, vouched.credential, vouched.key),
+            key_expires: false,
             expires_at: None,
             last_seen_at: None,
             is_used: false,
@@ -179,10 +187,7 @@ impl Known {
         entry.learn(vouched, as_of);
         entry.last_seen_at = entry.last_seen_at.map(|seen| seen.max(when.now));
         (entry.is_used, entry.answered_at, entry.answer) = (true, when.now, answer);
-        let current = CurrentUser {
-            user: entry.user.clone(),
-            standing: entry.standing.clone(),
-        };
+        let current = entry.current();
         entries.insert(proof, entry);
         entries.make_room();
         current
@@ -327,6 +332,7 @@ mod tests {
             user,
             credential,
             key: None,
+            key_expires: false,
             expires_at: is_login.then(|| now() + 30 * DAY),
             last_seen_at: is_login.then(now),
         }

@@ -1,5 +1,6 @@
 //! The route table, and what all handlers share. Handlers translate between HTTP and `chat`; they decide nothing.
 
+mod accounts;
 mod attach;
 mod body;
 mod conversations;
@@ -15,6 +16,7 @@ mod models;
 mod operator;
 mod page;
 mod session;
+mod users;
 mod v1;
 
 use crate::{
@@ -68,6 +70,7 @@ pub fn routes(app: &mut ServiceConfig) {
             .route(get().to(session::who_am_i))
             .route(delete().to(session::log_out)),
     )
+    .configure(account_routes)
     .service(
         web::resource("/api/conversations")
             .route(get().to(conversations::list))
@@ -142,6 +145,48 @@ pub fn routes(app: &mut ServiceConfig) {
         post().to(operator::stop),
     ))
     .service(only("/api/operator/drain", post().to(operator::drain)));
+}
+
+/// Keys, logins and users.
+fn account_routes(app: &mut ServiceConfig) {
+    app.service(
+        web::resource("/api/keys")
+            .route(get().to(accounts::keys))
+            .route(post().to(accounts::make_key)),
+    )
+    .service(only("/api/keys/{id}", delete().to(accounts::revoke_key)))
+    .service(only("/api/sessions", get().to(accounts::sessions)))
+    .service(only(
+        "/api/sessions/{id}",
+        delete().to(accounts::end_session),
+    ))
+    .service(
+        web::resource("/api/operator/users")
+            .route(get().to(users::list))
+            .route(post().to(users::make)),
+    )
+    .service(only("/api/operator/users/{id}", patch().to(users::change)))
+    .service(
+        web::resource("/api/operator/users/{id}/keys")
+            .route(get().to(users::keys))
+            .route(post().to(users::make_key)),
+    )
+    .service(only(
+        "/api/operator/users/{id}/sessions",
+        get().to(users::sessions),
+    ))
+    .service(only(
+        "/api/operator/users/{id}/login-link",
+        post().to(users::login_link),
+    ))
+    .service(only(
+        "/api/operator/keys/{id}",
+        delete().to(users::revoke_key),
+    ))
+    .service(only(
+        "/api/operator/sessions/{id}",
+        delete().to(users::end_session),
+    ));
 }
 
 /// A path that takes one method; `App::route` would call the other methods' path unknown.

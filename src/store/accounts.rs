@@ -137,6 +137,8 @@ pub struct Vouched {
     pub credential: Credential,
     /// The key, or the one that logged in.
     pub key: Option<KeyId>,
+    /// That key ends by itself: whoever has it is not to make others that do not.
+    pub key_expires: bool,
     /// When it ends by itself: of a login with its key, if that is earlier.
     pub expires_at: Option<OffsetDateTime>,
     /// Of a login: when it was seen.

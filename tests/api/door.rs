@@ -185,7 +185,7 @@ async fn a_logout_ends_the_streams_of_that_login_and_no_others() {
 }
 
 /// Every route that needs somebody, as the table in `routes` has them.
-const ROUTES: [(&str, &str); 29] = [
+const ROUTES: [(&str, &str); 43] = [
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/conversations"),
@@ -209,6 +209,20 @@ const ROUTES: [(&str, &str); 29] = [
     ("GET", "/api/operator/generations"),
     ("POST", "/api/operator/generations/{id}/stop"),
     ("POST", "/api/operator/drain"),
+    ("GET", "/api/keys"),
+    ("POST", "/api/keys"),
+    ("DELETE", "/api/keys/{id}"),
+    ("GET", "/api/sessions"),
+    ("DELETE", "/api/sessions/{id}"),
+    ("GET", "/api/operator/users"),
+    ("POST", "/api/operator/users"),
+    ("PATCH", "/api/operator/users/{id}"),
+    ("GET", "/api/operator/users/{id}/keys"),
+    ("POST", "/api/operator/users/{id}/keys"),
+    ("GET", "/api/operator/users/{id}/sessions"),
+    ("POST", "/api/operator/users/{id}/login-link"),
+    ("DELETE", "/api/operator/keys/{id}"),
+    ("DELETE", "/api/operator/sessions/{id}"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id:.+}"),
     ("POST", "/v1/chat/completions"),

@@ -50,6 +50,7 @@ impl From<KeyThatHolds> for Vouched {
             user: row.user.into(),
             credential: Credential::Key(key),
             key: Some(key),
+            key_expires: row.expires_at.is_some(),
             expires_at: row.expires_at.map(|time| time.0),
             last_seen_at: None,
         }
@@ -75,6 +76,7 @@ impl From<LoginThatHolds> for Vouched {
             user: row.user.into(),
             credential: Credential::Login(LoginId(row.login_id)),
             key: row.key_id.map(KeyId),
+            key_expires: row.key_expires_at.is_some(),
             expires_at: Some(earliest),
             last_seen_at: Some(row.last_seen_at.0),
         }
