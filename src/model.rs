@@ -352,11 +352,14 @@ pub struct Usage {
 }
 
 /// How long it took, in milliseconds since the generation started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timings {
     /// Until the first text, thinking text or tool call; absent when none came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_token_ms: Option<u64>,
+    /// From the first thinking text to the first text or tool call behind it, or to the end; absent without thinking text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking_ms: Option<u64>,
     pub total_ms: u64,
 }
 

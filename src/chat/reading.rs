@@ -17,6 +17,7 @@ pub(super) struct Reading {
     pub model: Option<String>,
     pub usage: Option<Usage>,
     pub first_token: Option<Duration>,
+    pub thinking: Thinking,
     /// It carries on an answer that is there.
     carries_on: bool,
     /// Of the answer, with what was there before.
@@ -34,6 +35,7 @@ impl Reading {
             model: None,
             usage: None,
             first_token: None,
+            thinking: Thinking::default(),
             carries_on: before.is_some(),
             bytes: before.map_or(0, |before| before.text.len() + before.reasoning.len()),
             overlap: Overlap::with(text),
@@ -82,8 +84,9 @@ impl Reading {
             };
             let bytes = size(&event);
             if bytes > 0 {
-                self.first_token
-                    .get_or_insert_with(|| generation.started.elapsed());
+                let now = generation.started.elapsed();
+                self.first_token.get_or_insert(now);
+                self.thinking.hear(&event, now);
             }
             self.bytes += bytes;
             if self.bytes > chat.options.answer_bytes {
@@ -141,6 +144,29 @@ impl Reading {
     }
 }
 
+/// When the thinking began, and when the first text or tool call behind it came.
+#[derive(Default)]
+pub(super) struct Thinking {
+    from: Option<Duration>,
+    until: Option<Duration>,
+}
+
+impl Thinking {
+    fn hear(&mut self, event: &Event, now: Duration) {
+        if matches!(event, Event::Reasoning { .. }) {
+            self.from.get_or_insert(now);
+        } else if self.from.is_some() {
+            self.until.get_or_insert(now);
+        }
+    }
+
+    /// How long it took, in an answer that ended then.
+    pub fn time(&self, end: Duration) -> Option<Duration> {
+        let until = self.until.unwrap_or(end);
+        self.from.map(|from| until.saturating_sub(from))
+    }
+}
+
 /// What is asked of `model`: the path, and the answer so far where it is carried on.
 pub(super) fn request(model: String, turn: &Turn, sampling: Sampling) -> ChatRequest {
     let system = turn.system.clone().map(|content| PromptMessage {
@@ -167,5 +193,27 @@ fn size(event: &Event) -> usize {
         Event::Delta { text } | Event::Reasoning { text } => text.len(),
         Event::ToolCalls { .. } => event.encode().data.len(),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinking_takes_until_the_first_text_behind_it_or_until_the_end() {
+        let at = Duration::from_millis;
+        let text = Event::Delta { text: "a".into() };
+        let thought = Event::Reasoning { text: "b".into() };
+        let mut thinking = Thinking::default();
+        thinking.hear(&text, at(1));
+        assert_eq!(thinking.time(at(9)), None);
+        thinking.hear(&thought, at(2));
+        thinking.hear(&thought, at(3));
+        assert_eq!(thinking.time(at(9)), Some(at(7)));
+        thinking.hear(&text, at(5));
+        thinking.hear(&thought, at(6));
+        thinking.hear(&text, at(7));
+        assert_eq!(thinking.time(at(9)), Some(at(3)));
     }
 }

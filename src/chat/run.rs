@@ -151,6 +151,8 @@ pub(super) async fn finish(
         ..problem
     });
     let leaves_message = reading.leaves_message(outcome);
+    let total = generation.started.elapsed();
+    let thinking = reading.thinking.time(total);
     let (transcript, seq) = generation.snapshot();
     let ending = generation.set_ending(Ending {
         outcome,
@@ -162,7 +164,8 @@ pub(super) async fn finish(
         usage: reading.usage,
         timings: Timings {
             first_token_ms: reading.first_token.map(millis),
-            total_ms: millis(generation.started.elapsed()),
+            thinking_ms: thinking.map(millis),
+            total_ms: millis(total),
         },
         problem,
         last_seq: seq + 1,

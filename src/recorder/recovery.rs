@@ -211,6 +211,7 @@ fn interrupted(left_over: &LeftOver) -> Ending {
         timings: Timings {
             first_token_ms: None,
             total_ms: 0,
+            ..Timings::default()
         },
         problem: Some(interruption()),
         last_seq: last_seq + LOST_POSITIONS,

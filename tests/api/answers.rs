@@ -57,6 +57,8 @@ async fn thinking_text_and_tool_calls_are_streamed_and_stored() {
     );
     assert_eq!(message["usage"], done["usage"]);
     assert_eq!(message["timings"], done["timings"]);
+    let millis = |name| done["timings"][name].as_u64().expect("milliseconds");
+    assert!(millis("thinking_ms") <= millis("total_ms"));
     assert_eq!(message["finish_reason"], "tool_calls");
     app.end().await;
 }
@@ -75,6 +77,7 @@ async fn an_answer_that_only_thought_has_an_empty_text_and_its_time_to_the_first
         (&json!("completed"), &json!("length"))
     );
     assert!(done["timings"]["first_token_ms"].is_u64(), "{done}");
+    assert!(done["timings"]["thinking_ms"].is_u64(), "{done}");
     let message = app.owner.message(&turn).await;
     assert_eq!(
         (&message["content"], &message["reasoning"]),

@@ -219,6 +219,7 @@ async fn lost_with_its_process(app: &TestApp, text: &str) -> Turn {
         timings: Timings {
             first_token_ms: None,
             total_ms: 1,
+            ..Timings::default()
         },
         problem: Some(interruption()),
         last_seq: 1_000_002,

@@ -61,6 +61,7 @@ pub fn left_over(content: &str) -> Ending {
         timings: Timings {
             first_token_ms: None,
             total_ms: 0,
+            ..Timings::default()
         },
         problem: None,
         last_seq: 1_000_002,

@@ -35,6 +35,7 @@ fn whole(count: usize) -> WholeConversation {
             }),
             timings: (!asks).then_some(Timings {
                 first_token_ms: (n % 4 == 1).then_some(3),
+                thinking_ms: (n % 4 == 3).then_some(4),
                 total_ms: 5,
             }),
             problem: None,

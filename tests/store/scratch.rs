@@ -168,6 +168,7 @@ pub fn ending(content: &str) -> Ending {
         usage: None,
         timings: Timings {
             first_token_ms: Some(1),
+            thinking_ms: None,
             total_ms: 2,
         },
         problem: None,

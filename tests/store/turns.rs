@@ -406,6 +406,7 @@ pub async fn a_generation_ends_once_with_everything_known(db: &Scratch) {
         }),
         timings: Timings {
             first_token_ms: None,
+            thinking_ms: Some(567),
             total_ms: 1234,
         },
         problem: Some(problem.clone()),

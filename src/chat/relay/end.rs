@@ -72,6 +72,7 @@ fn end_unkept(
         usage: reading.usage,
         timings: Timings {
             first_token_ms: reading.first_token.map(millis),
+            thinking_ms: None,
             total_ms: millis(generation.started.elapsed()),
         },
         problem,
