@@ -2,6 +2,7 @@
 
 import { uuid } from './api.js';
 import { element, icon, kept, make, soon } from './dom.js';
+import { direction } from './prose.js';
 import { words } from './words.js';
 
 const LONG = 10_000; // Characters.
@@ -23,7 +24,7 @@ export function start({ send, stop }) {
     keepSoon();
     show();
   };
-  prompt.addEventListener('beforeinput', ({ data }) => data?.length > LONG && settle());
+  prompt.addEventListener('beforeinput', ({ data }) => data?.length > LONG && spare(prompt, data));
   prompt.onkeydown = (event) => {
     // Enter that ends an input method's composition belongs to the input method; Safari says so by 229 only.
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
@@ -122,14 +123,16 @@ function write(next) {
   show();
 }
 
-/** Where every paragraph finds its own direction, a megabyte takes minutes to paste. */
-function settle() {
-  prompt.dir = getComputedStyle(prompt).direction;
+/** A long text has one direction and one height: else a browser goes through all of it several times for every letter. */
+export function spare(area, text) {
+  const isLong = text.length > LONG;
+  const dir = isLong ? direction(text) : 'auto';
+  if (area.dir !== dir) area.dir = dir;
+  area.classList.toggle('long', isLong);
 }
 
 function show() {
-  prompt.dir = 'auto';
-  if (draft.text.length > LONG) settle();
+  spare(prompt, draft.text);
   const stops = mode === 'running' || mode === 'stopping';
   button.classList.toggle('stop', stops);
   button.ariaLabel = button.title = stops ? words.stop : words.send;

@@ -197,17 +197,27 @@ export class Conversation {
 /** What an event of its generation says of a message. */
 function apply(message, name, data) {
   const { trail } = message;
+  if (/^(delta|tool_calls|done)$/.test(name) && trail.thinking) trail.thought ??= performance.now() - trail.thinking;
   if (name === 'started') message.model = data.model ?? message.model;
   else if (name === 'reasoning') {
     if (!message.reasoning) trail.thinking = performance.now();
     message.reasoning = (message.reasoning ?? '') + data.text;
-  } else if (name === 'delta') {
-    if (trail.thinking) trail.thought ??= performance.now() - trail.thinking;
-    message.content += data.text;
-  } else if (name === 'snapshot') {
-    Object.assign(message, { content: data.text, reasoning: data.reasoning || undefined });
+  } else if (name === 'delta') message.content += data.text;
+  else if (name === 'tool_calls') data.tool_calls.forEach((fragment) => addFragment((message.tool_calls ??= []), fragment));
+  else if (name === 'snapshot') {
+    Object.assign(message, { content: data.text, reasoning: data.reasoning || undefined, tool_calls: data.tool_calls });
   } else if (name === 'done') {
     const { outcome, ...rest } = data;
     Object.assign(message, rest, { status: outcome });
   }
+}
+
+const CALLS = 1024; // More of one answer the server does not keep either.
+
+/** What is said of a tool call in pieces belongs together. */
+function addFragment(calls, { index, function: part = {} }) {
+  if (index >= CALLS) return;
+  while (calls.length <= index) calls.push({});
+  const whole = (calls[index].function ??= {});
+  for (const key of ['name', 'arguments']) whole[key] = (whole[key] ?? '') + (part[key] ?? '');
 }

@@ -1,6 +1,7 @@
 // One message of the transcript: a question that can be asked anew, or an answer with the line of what is kept of it, and its receipt.
 
 import { request, sentence } from './api.js';
+import { spare } from './composer.js';
 import { copy, icon, iconButton, make } from './dom.js';
 import { Prose } from './prose.js';
 import { number, words } from './words.js';
@@ -72,7 +73,9 @@ export class QuestionView extends MessageView {
   }
 
   #edit() {
-    const area = make('textarea', { value: this.message.content, dir: 'auto', ariaLabel: words.edit });
+    const area = make('textarea', { ariaLabel: words.edit });
+    spare(area, this.message.content);
+    area.value = this.message.content;
     const problem = make('p', { className: 'problem', role: 'alert', hidden: true });
     const close = () => {
       form.remove();
@@ -115,7 +118,8 @@ export class AnswerView extends MessageView {
   #thoughts = make('div', { className: 'text', dir: 'auto' });
   #reasoning = make('details', { className: 'reasoning' }, this.#summary, this.#thoughts);
   #body = make('div');
-  #kept = make('div', { className: 'kept' }, this.#reasoning, this.#body);
+  #calls = make('div', { className: 'calls' });
+  #kept = make('div', { className: 'kept' }, this.#reasoning, this.#body, this.#calls);
   #away = make('p', { className: 'away', hidden: true });
   #note = make('p', { className: 'note' });
   #quiet = make('summary');
@@ -170,9 +174,9 @@ export class AnswerView extends MessageView {
 
   /** Whether another answer, or more of this one, may be asked for here. */
   offer(isLast, isIdle) {
-    const { status, content, finish_reason: reason } = this.message;
+    const { status, content, finish_reason: reason, tool_calls: calls } = this.message;
     this.again.hidden = !isIdle;
-    this.more.hidden = !(isLast && isIdle && content && (status !== 'completed' || reason === 'length'));
+    this.more.hidden = !(isLast && isIdle && content && !calls && (status !== 'completed' || reason === 'length'));
   }
 
   destroy() {
@@ -201,14 +205,19 @@ export class AnswerView extends MessageView {
 
   #think() {
     this.#frame = undefined;
-    const { reasoning = '', content, trail, status } = this.message;
+    const { reasoning = '', content, trail, status, timings, tool_calls: calls } = this.message;
     this.#reasoning.hidden = !reasoning;
-    const node = this.#thoughts.firstChild ?? this.#thoughts.appendChild(new Text());
-    if (reasoning.startsWith(node.data)) node.appendData(reasoning.slice(node.length));
-    else node.data = reasoning;
-    const isBusy = status === 'streaming' && !content;
+    grow(this.#thoughts, reasoning);
+    const isBusy = status === 'streaming' && !content && !calls;
     this.#reasoning.classList.toggle('busy', isBusy);
-    this.#summary.textContent = isBusy ? words.thinking : trail?.thought ? words.thoughtFor(seconds(trail.thought)) : words.thought;
+    const time = timings?.thinking_ms ?? trail?.thought;
+    this.#summary.textContent = isBusy ? words.thinking : time ? words.thoughtFor(seconds(time)) : words.thought;
+    [...this.#calls.children].slice(calls?.length ?? 0).forEach((call) => call.remove());
+    calls?.forEach(({ function: { name = '', arguments: given = '' } = {} }, index) => {
+      const call = this.#calls.children[index] ?? this.#calls.appendChild(make('details', {}, make('summary'), make('div', { className: 'text', dir: 'ltr' })));
+      call.firstChild.textContent = words.toolCall(name);
+      grow(call.lastChild, status === 'streaming' ? given : indented(given));
+    });
   }
 
   /** The receipt: one quiet line, and what is behind it. */
@@ -248,3 +257,19 @@ export class AnswerView extends MessageView {
 }
 
 const seconds = (milliseconds) => `${number(milliseconds / 1000, milliseconds < 9950 ? 1 : 0)} ${words.seconds}`;
+
+/** Text that mostly grows at its end. */
+function grow(element, text) {
+  const node = element.firstChild ?? element.appendChild(new Text());
+  if (text.startsWith(node.data)) node.appendData(text.slice(node.length));
+  else node.data = text;
+}
+
+/** JSON as it is read best; what is none, as it is. */
+function indented(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}

@@ -9,7 +9,7 @@ const DEPTH = 100; // Deeper elements are their text.
 const INDENTED = 12; // Deeper lists and quotes are not moved in any more.
 // What one frame may build in all: characters, and so many for an element. A longer text takes several frames.
 const BUDGET = 10_000;
-const ELEMENT_COST = 30;
+const ELEMENT_COST = 50;
 
 const waiting = new Set();
 let budget = BUDGET;
@@ -279,7 +279,7 @@ function plain(node, limit = Infinity) {
 }
 
 /** Where the script of the first letter runs to. */
-function direction(node) {
+export function direction(node) {
   const letter = /\p{L}/u.exec(plain(node, 200))?.[0] ?? '';
   return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(letter) ? 'rtl' : 'ltr';
 }

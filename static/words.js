@@ -73,6 +73,7 @@ const table = {
   thinking: ['Thinking…', '思考中……'],
   thought: ['Thought', '思考过程'],
   thoughtFor: [(time) => `Thought for ${time}`, (time) => `思考了 ${time}`],
+  toolCall: [(name) => `Tool call: ${name}`, (name) => `工具调用：${name}`],
   seconds: ['s', '秒'],
   edit: ['Edit and send anew', '编辑并重新发送'],
   copy: ['Copy', '复制'],

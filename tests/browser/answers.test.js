@@ -56,6 +56,53 @@ visit('thinking is folded away and equals the stored one', async (visitor) => {
   assert.equal(await tab.source(), content);
 });
 
+visit('how long it thought is told wherever the answer is read', async (visitor) => {
+  const { open, opened } = gate();
+  teach('thinking for two', [{ reasoning_content: 'Hm.' }, { reasoning_content: ' Well.' }, 'So.', ' And so.'], { pause: 30, until: { at: 3, open: opened } });
+  const tab = await visitor.open();
+  await tab.ask('thinking for two');
+  await tab.prose.getByText('So.').waitFor();
+  const other = await visitor.open(`#c=${tab.conversation}`);
+  await other.prose.getByText('So.').waitFor();
+  open();
+  await other.ended();
+  await tab.ended();
+  const told = (one) => one.answer.locator('details.reasoning summary').innerText();
+  const { timings } = await visitor.stored(tab);
+  assert.ok(timings.thinking_ms > 0 && timings.thinking_ms < timings.total_ms, JSON.stringify(timings));
+  assert.match(await told(tab), /^Thought for [\d.]+ s$/);
+  assert.equal(await told(other), await told(tab));
+  await other.page.reload();
+  await other.prose.getByText('And so.').waitFor();
+  assert.equal(await told(other), await told(tab));
+});
+
+visit('the tools that an answer calls are shown folded, while they come and afterwards', async (visitor) => {
+  const { open, opened } = gate();
+  const call = (index, name, given) => ({ tool_calls: [{ index, ...(name && { id: `call_${index}`, type: 'function' }), function: { ...(name && { name }), arguments: given } }] });
+  teach('Which tools?', ['Let me look.', call(0, 'weather', '{"city": '), call(1, 'clock', '{}'), call(0, undefined, '"格拉茨"'), call(0, undefined, '}')], { until: { at: 4, open: opened } });
+  const tab = await visitor.open();
+  await tab.ask('Which tools?');
+  const shown = (one) => one.answer.locator('.calls details').evaluateAll((calls) => calls.map(({ open: isOpen, children: [name, given] }) => [isOpen, name.textContent, given.textContent]));
+  await tab.page.getByText('{"city": "格拉茨"', { exact: true }).waitFor({ state: 'attached' });
+  assert.deepEqual(await shown(tab), [[false, 'Tool call: weather', '{"city": "格拉茨"'], [false, 'Tool call: clock', '{}']]);
+  const other = await visitor.open(`#c=${tab.conversation}`);
+  await other.prose.getByText('Let me look.').waitFor();
+  assert.deepEqual(await shown(other), await shown(tab), 'who comes later sees the same');
+  open();
+  await tab.ended();
+  await other.ended();
+  const whole = [[false, 'Tool call: weather', '{\n  "city": "格拉茨"\n}'], [false, 'Tool call: clock', '{}']];
+  assert.deepEqual(await shown(tab), whole);
+  assert.deepEqual(await shown(other), whole);
+  await other.page.reload();
+  await other.prose.getByText('Let me look.').waitFor();
+  assert.deepEqual(await shown(other), whole);
+  await tab.page.getByText('Tool call: weather').click();
+  await tab.page.getByText('"格拉茨"').waitFor();
+  assert.equal(await tab.answer.locator('.more').isVisible(), false);
+});
+
 visit('stop keeps what was written', async (visitor) => {
   const tab = await visitor.open();
   await tab.ask('slow');

@@ -43,6 +43,29 @@ visit('a pasted megabyte is sent as it is, and folded away', async (visitor) => 
   assert.ok((await question.textContent()).length <= 3000);
 }, { permissions: ['clipboard-read', 'clipboard-write'] });
 
+visit('a long prompt is not gone through again for what it does not change', async (visitor) => {
+  const tab = await visitor.open();
+  const text = '漢a한あ'.repeat(10_000);
+  teach(`${text}x`, ['There.']);
+  await tab.prompt.fill('short');
+  assert.equal(await tab.prompt.getAttribute('dir'), 'auto');
+  await tab.prompt.fill('');
+  await tab.prompt.evaluate((prompt, all) => document.execCommand('insertText', false, all), text);
+  await tab.prompt.evaluate((prompt) => {
+    window.turns = 0;
+    new MutationObserver((records) => { window.turns += records.length; }).observe(prompt, { attributes: true, attributeFilter: ['dir', 'class', 'style'] });
+  });
+  // A height that follows the text, and a direction that the browser looks for, are each a layout of the whole.
+  assert.deepEqual(await tab.prompt.evaluate((prompt) => [prompt.dir, getComputedStyle(prompt).fieldSizing]), ['ltr', 'fixed']);
+  await tab.page.keyboard.type('x');
+  assert.equal(await tab.page.evaluate(() => window.turns), 0);
+  await tab.prompt.press('Enter');
+  await tab.ended();
+  assert.deepEqual(await tab.prompt.evaluate((prompt) => [prompt.value, prompt.dir, getComputedStyle(prompt).fieldSizing]), ['', 'auto', 'content']);
+  await tab.prompt.fill(`שלום ${text}`);
+  assert.equal(await tab.prompt.getAttribute('dir'), 'rtl');
+});
+
 visit('a prompt that is too long is refused in place and stays', async (visitor) => {
   const tab = await visitor.open();
   await tab.ask('A word?');

@@ -29,7 +29,7 @@ export async function startUpstream(demo) {
   return {
     url: `http://127.0.0.1:${server.address().port}/v1`,
     /**
-     * What is answered to this question: pieces of text, `pause` milliseconds between them. Before the piece `until.at` it waits for
+     * What is answered to this question: pieces of text or whole deltas, `pause` milliseconds between them. Before the piece `until.at` it waits for
      * the promise `until.open`. `pieces` is anything that can be iterated, or makes that of the messages that the model is given.
      * Returns a promise that says, when the answer is over, whether its reader left before.
      */
@@ -58,11 +58,11 @@ async function recite({ pieces, pause, until, over }, messages, response) {
   response.writeHead(200, { 'Content-Type': 'text/event-stream' });
   const say = (choice) => response.write(`data: ${JSON.stringify({ choices: [{ index: 0, finish_reason: null, ...choice }] })}\n\n`);
   let index = 0;
-  for await (const content of typeof pieces === 'function' ? pieces(messages) : pieces) {
+  for await (const piece of typeof pieces === 'function' ? pieces(messages) : pieces) {
     if (until?.at === index++) await until.open;
     if (pause) await new Promise((resolve) => setTimeout(resolve, pause));
     if (response.destroyed) return;
-    say({ delta: { content } });
+    say({ delta: typeof piece === 'string' ? { content: piece } : piece });
   }
   say({ delta: {}, finish_reason: 'stop' });
   response.end('data: [DONE]\n\n');
