@@ -114,3 +114,26 @@ visit('a Chinese reader is told in Chinese that a link does not work', async (vi
   const { page } = await visitor.open('#login=wrong');
   await page.getByRole('alert').getByText('登录链接无效').waitFor();
 }, { ...CHINESE, signedIn: false });
+
+visit('a conversation is printed whole, in ink, without what can be pressed, and its code wraps', async (visitor) => {
+  teach('On paper', [`${'A paragraph of it.\n\n'.repeat(60)}\`\`\`js\nlet a = [${'1234567890, '.repeat(60)}];\n\`\`\`\n\n| ${'a wide column | '.repeat(9)}\n|${'---|'.repeat(9)}\n| ${'words of it | '.repeat(9)}\n`]);
+  const tab = await visitor.open();
+  const { page } = tab;
+  await page.getByRole('button', { name: 'Preferences' }).click();
+  await page.locator('#menu').getByText('Dark').click();
+  await tab.ask('On paper');
+  await tab.ended();
+  await page.emulateMedia({ media: 'print' });
+  await page.setViewportSize({ width: 640, height: 900 });
+  assert.deepEqual(await page.locator('button, input, textarea').evaluateAll((all) => all.filter((one) => one.checkVisibility()).map(({ id, className }) => id || className)), []);
+  const { ink, code, table, high } = await page.evaluate(() => {
+    const wide = (selector) => document.querySelector(selector).scrollWidth - document.querySelector(selector).clientWidth;
+    const luminance = (colour) => colour.match(/[\d.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0);
+    return { ink: luminance(getComputedStyle(document.body).color), code: wide('.prose pre'), table: wide('.prose .table'), high: document.documentElement.scrollHeight };
+  });
+  assert.ok(ink < 200, `the ink is dark: ${ink}`);
+  assert.deepEqual([code, table], [0, 0]);
+  assert.ok(high > 1800, `${high} px of 60 paragraphs`);
+  const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');
+  assert.ok(pdf.match(/\/Type\s*\/Page\b/g).length > 1, 'it goes on on the next page');
+});

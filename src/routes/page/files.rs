@@ -55,7 +55,7 @@ impl Files {
             all.update(Sha256::digest(bytes));
         }
         let mut hash = String::new();
-        for byte in all.finalize().iter().take(8) {
+        for byte in all.finalize().iter().take(5) {
             let _ = write!(hash, "{byte:02x}");
         }
         let index = files.remove("index.html").unwrap_or_default();
