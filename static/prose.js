@@ -1,6 +1,7 @@
 // An answer's Markdown as elements: the server's finished blocks and a reading of the text still open behind them make one list of node
 // trees (src/markdown.rs), which the elements follow with as little change as possible, at most once a frame.
 
+import { copy } from './dom.js';
 import { Paint } from './highlight.js';
 import { Tail } from './tail.js';
 
@@ -39,12 +40,12 @@ export class Prose {
   #ends = [];
 
   /**
-   * `element`: an empty container. `grown()` is called after something became visible, `finished(text)` with each block that became
-   * final while it was watched. `labels`: { copy, copied, copyFailed, code }.
+   * `element`: an empty container. `finished(text)` is called with each block that became final while it was watched.
+   * `labels`: { copy, copied, copyFailed, code }.
    */
-  constructor(element, { grown, finished, labels }) {
+  constructor(element, { finished, labels }) {
     this.#element = element;
-    this.#on = { grown, finished, labels };
+    this.#on = { finished, labels };
     this.#shown = { inside: element, kids: [] };
     element.classList.add('prose');
   }
@@ -85,15 +86,6 @@ export class Prose {
     for (const resolve of this.#ends.splice(0)) resolve();
   }
 
-  /** About how many characters there are. */
-  get length() {
-    return this.text.length || this.#blocks.length + this.#tail.length;
-  }
-
-  get text() {
-    return this.#element.textContent;
-  }
-
   #replace(index, nodes, tail) {
     this.#blocks.splice(index, Infinity, ...nodes);
     this.#tail = new Tail();
@@ -116,9 +108,7 @@ export class Prose {
 
   /** Builds what this frame allows. */
   work() {
-    const before = budget;
     const isWhole = this.#children(this.#shown, [...this.#blocks, ...this.#tail.nodes()], 0, 0);
-    if (budget !== before || before === Infinity) this.#on.grown?.();
     if (!isWhole) return;
     waiting.delete(this);
     for (const text of this.#unsaid.splice(0)) this.#on.finished?.(text);
@@ -242,26 +232,14 @@ function copier(code, labels) {
   const button = build('button', { type: 'button', class: 'copy' });
   let timer;
   button.addEventListener('click', async () => {
-    say((await copy(code)) ? 'copied' : 'copyFailed');
+    const isCopied = await copy(code.textContent);
+    if (!isCopied) getSelection().selectAllChildren(code); // To be copied by hand.
+    say(isCopied ? 'copied' : 'copyFailed');
     clearTimeout(timer);
     timer = setTimeout(say, 2000, 'copy');
   });
   say('copy');
   return button;
-}
-
-/** To the clipboard, also where there is no API for it: on plain HTTP. What could not be copied is left selected. */
-async function copy(code) {
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-    return true;
-  } catch {
-    const selection = getSelection();
-    selection.selectAllChildren(code);
-    const isCopied = document.execCommand('copy');
-    if (isCopied) selection.removeAllRanges();
-    return isCopied;
-  }
 }
 
 // --- Nodes

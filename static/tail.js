@@ -6,22 +6,13 @@ const LONG = 8192; // A longer paragraph is read again only when it has grown by
 const NEAR = 80; // A single mark waits for its partner over so many characters.
 const MARKS = 100; // So many may wait.
 
-/** The nodes of a text as far as it has come. */
-export function provisional(text) {
-  const tail = new Tail();
-  tail.add(text);
-  return tail.nodes();
-}
-
 /** Text that grows. Nodes that did not change stay the same objects. */
 export class Tail {
   #stack = [{ name: '', kids: [] }]; // The containers that are open.
   #leaf = null; // What the next line may belong to: a paragraph, code, a table.
   #partial = ''; // The last line, still without its end.
-  length = 0;
 
   add(text) {
-    this.length += text.length;
     const lines = (this.#partial + text).split('\n');
     this.#partial = lines.pop();
     for (const line of lines) this.#line(line.replace(/\r$/, ''));

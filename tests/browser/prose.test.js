@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { provisional, Tail } from '../../static/tail.js';
+import { Tail } from '../../static/tail.js';
 import { origin, visit } from './harness.js';
 import { longestTask } from './trace.js';
 
@@ -45,6 +45,13 @@ async function recorded(visitor, prompt) {
   }
   const { messages } = await visitor.read(`/api/conversations/${made.id}?blocks=1`);
   return { events, blocks: messages.find(({ role }) => role === 'assistant').blocks };
+}
+
+/** The nodes of a text as far as it has come. */
+function provisional(text) {
+  const tail = new Tail();
+  tail.add(text);
+  return tail.nodes();
 }
 
 test('an open tail reads the same however it came, and keeps what did not change', () => {
@@ -289,7 +296,7 @@ visit('deep nesting is bounded', async (visitor) => {
     const answer = window.mount();
     answer.show({ blocks: [node], tail: `${'> '.repeat(1000)}quote\n\n${Array.from({ length: 500 }, (_, level) => `${'  '.repeat(level)}- x\n`).join('')}\n\n${'*a '.repeat(2000)}${'['.repeat(2000)}` });
     await answer.end();
-    return { text: answer.text, overflow: document.documentElement.scrollWidth - innerWidth };
+    return { text: window.room.textContent, overflow: document.documentElement.scrollWidth - innerWidth };
   });
   assert.ok(text.startsWith('deep') && text.includes('quote'));
   assert.ok(overflow <= 0, `${overflow} px too wide`);
@@ -346,7 +353,7 @@ visit('a page that is not seen has the whole text when its answer ends', async (
     for (let count = 0; count < 3000; count++) answer.delta('a few words more. ');
     answer.block({ index: 0, nodes: [['p', {}, 'all of it. '.repeat(10_000)]], tail: '' });
     answer.end();
-    return answer.text;
+    return window.room.textContent;
   });
   assert.equal(text, 'all of it. '.repeat(10_000));
 });
