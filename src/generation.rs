@@ -38,6 +38,8 @@ pub struct Generation {
     pub log: Arc<EventLog>,
     pub created_at: OffsetDateTime,
     pub started: Instant,
+    /// What is asked, once that is known.
+    pub model: OnceLock<String>,
     /// Up to which position its events are safe in the store or on disk. Held while some are on their way there.
     pub recorded: Arc<tokio::sync::Mutex<u64>>,
     message_id: Option<MessageId>,
@@ -69,6 +71,7 @@ impl Generation {
             log,
             created_at: now(),
             started: Instant::now(),
+            model: OnceLock::new(),
             recorded: Arc::default(),
             message_id,
             conversation_id: OnceLock::new(),

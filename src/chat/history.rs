@@ -206,6 +206,7 @@ impl Chat {
                     if seq > 0 {
                         show(message, transcript);
                     }
+                    message.model = generation.model.get().cloned().or(message.model.take());
                     Truth::Running(RunningAt { id, seq }, is_whole && seq > 0)
                 }
             });

@@ -49,6 +49,7 @@ impl Kept {
             Err(refused) => return Err(StartError::Refused(refused)),
         };
         generation.belongs_to(conversation_id);
+        let _ = generation.model.set(model.to_owned());
         let announced = chat.feeds.begun(generation);
         chat.tell(generation.owner, conversation_id);
         let started = Event::Started(event::Started {

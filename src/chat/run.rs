@@ -81,6 +81,7 @@ pub(super) async fn run(
         () = generation.cancelled() => Err(Stopper::Asked),
         end = async {
             let model = chat.model(&upstream, turn.model.clone()).await;
+            let _ = generation.model.set(model.clone());
             first(Some(model.clone()))?;
             reading.model = Some(model.clone());
             let request = reading::request(model, &turn, start.sampling.or(turn.sampling.clone()));

@@ -269,6 +269,7 @@ async fn reading_a_conversation_in_mid_answer_continues_exactly_from_its_seq() {
         (answer["status"].as_str(), answer["content"].as_str()),
         (Some("streaming"), Some("Hello"))
     );
+    assert_eq!(answer["model"], "fake-model");
     let mut reader = Reader {
         position: page["generation"]["seq"].as_u64().expect("a position"),
         text: "Hello".to_owned(),

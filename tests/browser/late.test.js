@@ -56,22 +56,6 @@ visit('a question asked before its conversation was read goes below its end', as
   assert.equal(await tab.prompt.inputValue(), '');
 });
 
-visit('the first question whose acceptance was lost is asked once', async (visitor) => {
-  const tab = await visitor.open();
-  await tab.page.route('**/messages', async (route) => {
-    await route.fetch();
-    await route.abort();
-  }, { times: 1 });
-  await tab.prompt.fill('A word?');
-  await tab.prompt.press('Enter');
-  await tab.notice.waitFor();
-  await tab.ended(); // The feed told of it.
-  await tab.notice.getByRole('button').click();
-  await tab.page.waitForFunction(() => document.querySelector('#prompt').value === '');
-  assert.equal(await tab.notice.isVisible(), false);
-  assert.equal((await visitor.read(`/api/conversations/${tab.conversation}`)).messages.length, 2);
-});
-
 visit('a reading from before a question takes neither it nor its answer away', async (visitor) => {
   const end = endless('And now?');
   const tab = await openOne(visitor);
@@ -307,4 +291,16 @@ visit('a long name of a model widens nothing', async (visitor) => {
   await tab.ended();
   await tab.receipt.click();
   assert.equal(await tab.transcript.evaluate((box) => box.scrollWidth - box.clientWidth), 0);
+});
+
+visit('a receipt names the model, however late one came to read', async (visitor) => {
+  const end = endless('Who?');
+  const tab = await visitor.open();
+  await tab.ask('Who?');
+  await tab.streamed(3);
+  await tab.page.reload();
+  await tab.streamed(3);
+  end();
+  await tab.ended();
+  assert.match(await tab.receipt.textContent(), /continuo-demo/);
 });
