@@ -42,7 +42,7 @@ visit('signing out ends the login', async (visitor) => {
   const { page, prompt } = await visitor.open((await newLink()).slice(origin.length + 1));
   await prompt.waitFor();
   await page.getByRole('button', { name: 'Preferences' }).click();
-  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByRole('menuitem', { name: 'Sign out' }).click();
   await page.getByRole('heading', { name: 'Sign in to Continuo' }).waitFor();
   await page.reload();
   await page.getByRole('heading', { name: 'Sign in to Continuo' }).waitFor();
