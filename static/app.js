@@ -14,9 +14,10 @@ import { translate, words } from './words.js';
 
 let open = null; // The open conversation; null: a new one, which is made with its first question.
 let plans = {}; // Settings of the one that is not there yet.
+let edit = {}; // The question that was sent anew, until the server has it: sent again, it is the same one.
 
 translate();
-sidebar.start({ remove, changed: (about) => heard('conversation', about), failed });
+sidebar.start({ remove, changed: (about) => heard('conversation', about), failed, worked: composer.worked });
 composer.start({ send, stop });
 transcript.start({ ask, askAgain, failed });
 menus.start({ importFile: () => element('file').click(), signOut });
@@ -50,6 +51,8 @@ async function enter(refusal) {
     const { user } = await request('GET', '/api/session');
     isBack = element('user').textContent === user.name;
     element('user').textContent = user.name;
+    if ((kept.get('user') ?? user.name) !== user.name) forget();
+    kept.set('user', user.name);
   } catch (problem) {
     if (!refusal && (problem.status === 0 || problem.status >= 500)) return void setTimeout(enter, 2_000);
     return askToSignIn((refusal ?? (problem.status === 401 ? null : problem))?.text);
@@ -114,9 +117,14 @@ async function signOut() {
   } catch (problem) {
     if (problem.status !== 401) return failed(problem);
   }
-  composer.clear();
-  kept.clear(); // Somebody else may sit here next.
+  forget(); // Somebody else may sit here next.
   location.replace(location.pathname);
+}
+
+/** Drafts, and all else that is kept here for whoever was signed in. */
+function forget() {
+  composer.clear();
+  kept.clear();
 }
 
 // --- The open conversation
@@ -149,6 +157,7 @@ function conversation(id) {
   return new Conversation(id, {
     shown() {
       transcript.show();
+      composer.find(open.messages);
       tell();
     },
     event(message, name, data) {
@@ -177,7 +186,7 @@ async function attempt(act, retry, told = () => false) {
 
 /** Reads the open conversation again. */
 function read() {
-  return attempt((mine) => mine.read(), read, ({ status }) => status === 404 && isGone());
+  return attempt((mine) => mine.read().then(() => mine === open && composer.worked(read)), read, ({ status }) => status === 404 && isGone());
 }
 
 function isGone() {
@@ -238,6 +247,7 @@ async function send(text, draft) {
     }, again, ({ status }) => {
       if (status === 422) composer.renew();
       if (status === 409) read(); // Another tab was faster.
+      return draft.isThere;
     });
   }, again);
   tell();
@@ -250,8 +260,11 @@ async function send(text, draft) {
 /** Asks an edited question; its problems are told where it is edited. */
 async function ask(content, parent) {
   const mine = open;
+  const sent = JSON.stringify([mine.id, parent, content]);
+  if (edit.sent !== sent) edit = { sent, parent, once: uuid() };
   try {
-    await mine.ask(content, { once: uuid(), parent });
+    await mine.ask(content, edit);
+    edit = {};
     toItsBottom(mine)();
   } catch (problem) {
     if (problem.status === 401) askToSignIn(words.signInAgain);

@@ -15,6 +15,7 @@ let place = 'draft.new';
 let draft = kept.get(place) ?? { text: '' };
 let mode = 'idle';
 let countdown;
+let offered; // What the notice offers to do again.
 
 /** `send(text, draft)` and `stop()` are what the one button does. */
 export function start({ send, stop }) {
@@ -75,6 +76,15 @@ export function accepted(conversationId, sent) {
   else if (draft.once === sent.once) clear(); // Another object, when one was elsewhere meanwhile.
 }
 
+/** These are there: when the draft is among them, only its acceptance was lost. */
+export function find(messages) {
+  const isIt = ({ parent_id: parent, role, content }) => role === 'user' && parent === draft.parent && content === draft.text;
+  if (!draft.once || !messages.some(isIt)) return;
+  draft.isThere = true;
+  clear();
+  say('');
+}
+
 export function clear() {
   write({ text: '' });
   keep();
@@ -101,6 +111,7 @@ export function focus() {
 /** Says beside the prompt what went wrong; with `retry`, offers to try it again, once `wait` seconds have gone by. */
 export function say(text, retry, wait = 0) {
   clearInterval(countdown);
+  offered = retry;
   notice.hidden = !text;
   notice.replaceChildren(text);
   if (!retry) return;
@@ -116,6 +127,9 @@ export function say(text, retry, wait = 0) {
   tell();
   notice.append(' ', again);
 }
+
+/** What may have failed before has worked by now: then nothing is said of it any more. */
+export const worked = (act) => act === offered && say('');
 
 function write(next) {
   draft = next;

@@ -64,6 +64,7 @@ export const kept = {
     }
   },
   clear() {
+    memory.clear();
     try {
       localStorage.clear();
     } catch { /* see above */ }

@@ -24,7 +24,7 @@ const running = new Map(); // Conversation to generation.
 const ended = new Set(); // Generations: a list that was asked for before may still call them running.
 let unseen = stored();
 
-/** `remove(id)`, `changed(conversation)` and `failed(problem, retry)` are what rows need. */
+/** `remove(id)`, `changed(conversation)` and `failed(problem, retry)` are what rows need; `worked(retry)`: it did, now. */
 export function start(given) {
   acts = given;
   search.oninput = soon(refresh, 150);
@@ -102,8 +102,9 @@ async function load(cursor) {
     }
     next = page.next;
     paint();
+    acts.worked(refresh);
   } catch (problem) {
-    if (!signal.aborted) acts.failed(problem, () => load(cursor));
+    if (!signal.aborted) acts.failed(problem, cursor ? () => load(cursor) : refresh);
   }
 }
 

@@ -56,6 +56,46 @@ visit('a question asked before its conversation was read goes below its end', as
   assert.equal(await tab.prompt.inputValue(), '');
 });
 
+for (const [name, isReloaded] of [['', false], [', and that a reload', true]]) {
+  visit(`a first question whose acceptance was lost${name} finds among the messages is not in the prompt`, async (visitor) => {
+    const tab = await visitor.open();
+    const lost = gate();
+    await tab.page.route('**/messages', async (route) => {
+      await route.fetch();
+      await lost.opened;
+      await route.abort().catch(() => {}); // It has left with its page.
+    }, { times: 1 });
+    await tab.prompt.fill('A word?');
+    const asked = tab.page.waitForRequest('**/messages');
+    await tab.prompt.press('Enter');
+    await asked;
+    if (isReloaded) await tab.page.reload();
+    lost.open();
+    await tab.ended(); // The feed told of it, or the page.
+    await tab.page.waitForFunction(() => document.querySelector('#prompt').value === '');
+    await tab.notice.waitFor({ state: 'hidden' });
+    assert.equal((await visitor.read(`/api/conversations/${tab.conversation}`)).messages.length, 2);
+  });
+}
+
+visit('a first question whose acceptance was lost is asked again with nothing changed', async (visitor) => {
+  const tab = await visitor.open();
+  teach('A \u0000?', ['What?']); // Kept as U+FFFD, so that the page does not find it.
+  teach('A \ufffd?', ['What?']);
+  await tab.page.route('**/messages', async (route) => {
+    await route.fetch();
+    await route.abort();
+  }, { times: 1 });
+  await tab.prompt.fill('A \u0000?');
+  await tab.prompt.press('Enter');
+  await tab.notice.waitFor();
+  await tab.ended();
+  await tab.notice.getByRole('button').click();
+  await tab.page.waitForFunction(() => document.querySelector('#prompt').value === '');
+  assert.equal(await tab.notice.isVisible(), false);
+  assert.equal((await visitor.read(`/api/conversations/${tab.conversation}`)).messages.length, 2);
+});
+
 visit('a reading from before a question takes neither it nor its answer away', async (visitor) => {
   const end = endless('And now?');
   const tab = await openOne(visitor);
@@ -293,6 +333,40 @@ visit('a long name of a model widens nothing', async (visitor) => {
   assert.equal(await tab.transcript.evaluate((box) => box.scrollWidth - box.clientWidth), 0);
 });
 
+visit('an edited question whose acceptance was lost is asked once', async (visitor) => {
+  const tab = await openOne(visitor);
+  const id = tab.conversation;
+  await tab.page.route('**/api/feed', (route) => route.abort());
+  await tab.page.evaluate(() => dispatchEvent(new Event('online')));
+  await tab.page.route('**/messages', async (route) => {
+    await route.fetch();
+    await route.abort();
+  }, { times: 1 });
+  await tab.page.locator('.message.user').hover();
+  await tab.page.locator('.message.user .edit').click();
+  const editor = tab.page.locator('.editor textarea');
+  await editor.fill('A word?');
+  await editor.press('Enter');
+  await tab.page.locator('.editor .problem').waitFor();
+  await editor.press('Enter');
+  await tab.page.locator('.branch').getByText('2/2').waitFor();
+  await tab.ended();
+  assert.equal((await visitor.read(`/api/conversations/${id}`)).messages.length, 4);
+});
+
+visit('whoever signs in after somebody else finds none of their drafts', async (visitor) => {
+  const tab = await visitor.open((await newLink()).slice(origin.length + 1));
+  await tab.prompt.fill('Between you and me');
+  await signOutEverywhere(visitor);
+  await tab.page.getByText('Your login has expired').waitFor();
+  await tab.page.route('**/api/session', (route) => (route.request().method() === 'GET' ? route.fulfill({ json: { user: { name: 'somebody else' } } }) : route.continue()));
+  await tab.page.getByLabel('Or paste the link').fill(await newLink());
+  await tab.page.getByRole('button', { name: 'Sign in' }).click();
+  await tab.page.locator('#user').getByText('somebody else').waitFor();
+  assert.equal(await tab.prompt.inputValue(), '');
+  assert.ok(!(await tab.page.evaluate(() => JSON.stringify(localStorage))).includes('Between'));
+}, { signedIn: false });
+
 visit('a receipt names the model, however late one came to read', async (visitor) => {
   const end = endless('Who?');
   const tab = await visitor.open();
@@ -304,3 +378,28 @@ visit('a receipt names the model, however late one came to read', async (visitor
   await tab.ended();
   assert.match(await tab.receipt.textContent(), /continuo-demo/);
 });
+
+visit('what failed and works by now is not told any longer', async (visitor) => {
+  const tab = await openOne(visitor);
+  const search = tab.page.locator('#search');
+  await answerInstead(tab, /api\/conversations\?/, { status: 403 });
+  await search.fill('answer');
+  await tab.notice.getByText('403').waitFor();
+  await search.fill('answer 1');
+  await tab.notice.waitFor({ state: 'hidden' });
+  const missed = { contentType: 'text/event-stream', body: 'event: snapshot\ndata: {"running":[],"sessions":1}\n\n' };
+  await answerInstead(tab, readings(tab.conversation), { status: 403 });
+  await answerInstead(tab, '**/api/feed', missed);
+  await tab.page.evaluate(() => dispatchEvent(new Event('online')));
+  await tab.notice.getByText('403').waitFor();
+  await answerInstead(tab, '**/api/feed', missed);
+  await tab.page.evaluate(() => dispatchEvent(new Event('online')));
+  await tab.notice.waitFor({ state: 'hidden' });
+});
+
+visit('a view as low as a phone’s on its side shows what it is about', async (visitor) => {
+  const tab = await visitor.open();
+  await tab.page.getByRole('heading', { name: 'What is on your mind?' }).waitFor();
+  const { top, bottom } = await tab.page.locator('#hero').evaluate((hero) => hero.getBoundingClientRect());
+  assert.ok(top >= 0 && bottom <= (await tab.page.locator('#dock').boundingBox()).y + 1, `${top} ${bottom}`);
+}, { viewport: { width: 700, height: 340 } });
