@@ -43,6 +43,20 @@ visit('a phone whose keyboard opens shows the prompt and the end of the answer',
   });
 }, phone);
 
+visit('a menu at the edge of a phone has its entries on a line each', async (visitor) => {
+  const tab = await visitor.open();
+  const { page } = tab;
+  await tab.ask('help');
+  await tab.ended();
+  await page.locator('#actions').click();
+  await page.keyboard.press('Escape');
+  await page.locator('#open-sidebar').click();
+  await page.locator('#preferences').click();
+  const { heights, right } = await page.locator('#menu').evaluate((menu) => ({ heights: [...menu.children].map(({ offsetHeight }) => offsetHeight), right: innerWidth - menu.getBoundingClientRect().right }));
+  assert.equal(new Set(heights).size, 1, heights.join());
+  assert.ok(right >= 4, `${right} px from the edge`);
+}, phone);
+
 visit('everything has its key', async (visitor) => {
   teach('keys', ['pressed']);
   const { page, prompt, ...tab } = await visitor.open();
