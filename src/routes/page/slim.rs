@@ -1,5 +1,5 @@
-//! What of the page's sources is not sent: comments, indentation, and white space that means nothing. Nothing is renamed, reordered or
-//! rewritten: what is left are the same tokens. `tests/browser/served.test.js` has a parser read both.
+//! What of the page's sources is not sent: comments, indentation, white space that means nothing, and semicolons before a closing brace.
+//! Nothing is renamed, reordered or rewritten. `tests/browser/served.test.js` has a parser read both.
 
 /// Of other kinds of files only the indentation is left out.
 pub fn slim(name: &str, text: &str) -> String {
@@ -35,6 +35,10 @@ fn script(text: &str) -> String {
     let mut braces = Vec::new(); // For each that is open, whether it is one in a template.
     let mut gap = Gap::None;
     let mut is_value = false; // Whether the last token may end an expression.
+    let mut heads = Vec::new(); // For each parenthesis that is open, whether a statement follows it.
+    let mut is_head = false; // Whether the last token closed such a one.
+    let mut is_needless = false; // Whether the last token is a semicolon that a brace makes needless.
+    let mut last = "";
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let is_line = rest.starts_with("//");
@@ -68,9 +72,19 @@ fn script(text: &str) -> String {
             '/' => token.len() > 1,
             _ => is_word(first) && !BEFORE_PATTERN.contains(&token),
         };
+        if first == '}' && is_needless {
+            slim.pop();
+        }
+        // Behind the head of a loop it is the body.
+        is_needless = first == ';' && !is_head && !["else", "do", ";", "{", ":"].contains(&last);
+        is_head = first == ')' && heads.pop() == Some(true);
+        if first == '(' {
+            heads.push(["if", "for", "while"].contains(&last));
+        }
         slim.push_str(between(slim.chars().next_back(), &gap, first));
         slim.push_str(token);
         gap = Gap::None;
+        last = token;
         rest = after;
     }
     slim.push('\n');
@@ -166,6 +180,14 @@ mod tests {
             ("return\nb", "return\nb"),
             ("a =\n  b ? c :\n  d", "a=b?c:d"),
             ("f(\n  a,\n  b\n)\n", "f(a,b)"),
+            (
+                "{ a();\n b; }\nc = `${() => { d; }};`",
+                "{a();b}\nc=`${()=>{d}};`",
+            ),
+            (
+                "{ for (;;); }{ if (a(b)) ; }{ do ; while (c()); }",
+                "{for(;;);}{if(a(b));}{do;while(c());}",
+            ),
             ("a + +b - --c", "a+ +b- --c"),
             ("a in b; 'x' in #c; /x/ in d", "a in b;'x'in #c;/x/ in d"),
             (
