@@ -10,7 +10,9 @@ mod watch;
 pub use known::Known;
 
 use crate::{
-    model::{Credential, Key, KeyId, LoginId, User, UserId, now},
+    clock::Clock,
+    limits::{Logins, Requests, Room},
+    model::{Credential, Key, KeyId, Limits, LoginId, User, UserId, now},
     problem::ApiError,
     standing::Standing,
     store::{NewKey, NewLogin, SecretHash, Store, StoreError, UserChange, UserChanged, When},
@@ -21,7 +23,7 @@ use actix_web::{
     cookie::{Cookie, SameSite, time::Duration as CookieAge},
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
-        header::{self, HeaderMap},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
         uri::Authority,
     },
     middleware::Next,
@@ -34,7 +36,7 @@ use std::{
     borrow::Borrow,
     fmt::Write as _,
     future::{Ready, ready},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -50,6 +52,9 @@ const PREFIX: usize = 12;
 pub struct Auth {
     pub store: Arc<dyn Store>,
     pub known: Known,
+    pub requests: Requests,
+    pub logins: Logins,
+    pub clock: Clock,
     /// Carries the port: two servers on one host do not overwrite each other's cookie.
     pub cookie_name: String,
     pub login_lifetime: Duration,
@@ -98,6 +103,7 @@ pub async fn new_key(
     store: &dyn Store,
     user: UserId,
     name: &str,
+    limits: Limits,
     expires_at: Option<OffsetDateTime>,
 ) -> Result<(Key, String), StoreError> {
     let secret = new_secret("continuo-");
@@ -106,6 +112,7 @@ pub async fn new_key(
         name,
         prefix: &secret[..PREFIX],
         hash: hash_of(&secret),
+        limits,
         expires_at,
     };
     Ok((store.add_key(&new).await?, secret))
@@ -115,14 +122,14 @@ pub async fn new_key(
 #[derive(Debug, Clone, Default)]
 pub struct Browser {
     pub user_agent: Option<String>,
-    pub address: Option<String>,
+    pub address: Option<IpAddr>,
 }
 
 impl Auth {
     /// Now, and how long a login may go unseen.
     pub fn when(&self) -> When {
         When {
-            now: now(),
+            now: self.clock.now(),
             idle: self.login_idle,
         }
     }
@@ -143,13 +150,14 @@ impl Auth {
         };
         let secret = new_secret("");
         let hash = hash_of(&secret);
+        let address = browser.address.map(|address| address.to_string());
         let new = NewLogin {
             user,
             key,
             hash,
             expires_at: when.now + self.login_lifetime,
             user_agent: browser.user_agent.as_deref(),
-            address: browser.address.as_deref(),
+            address: address.as_deref(),
         };
         self.store.add_login(&new, when).await?;
         let current = self.ask(Proof::Login(hash)).await?;
@@ -224,6 +232,10 @@ impl Auth {
 
     /// The store's answer, which is remembered when it is yes.
     async fn ask(&self, proof: Proof) -> Result<Option<CurrentUser>, StoreError> {
+        if self.known.has_untold(proof) {
+            // Or the store would take a login for one that nobody uses.
+            self.tell_used().await;
+        }
         // Before the question: the answer may be from any moment after it.
         let (as_of, when) = (self.known.epoch(), self.when());
         let vouched = match proof {
@@ -275,28 +287,76 @@ pub struct CurrentUser {
     pub user: Arc<User>,
     /// What they proved it by: whatever outlives the request takes it along.
     pub standing: Arc<Standing>,
-    /// Their key ends by itself, or the one that logged in: they make no others, which would not.
+    /// Their key, or the one that logged in, ends by itself or has limits of its own: they make no others, which would not.
     pub is_restricted: bool,
 }
 
 /// What [`identify`] found out; taken by the extractor.
-struct Identity(Result<Option<CurrentUser>, StoreError>);
+struct Identity(Result<Option<CurrentUser>, ApiError>);
 
-/// Looks up who is asking, before any extractor runs: the extractors of a handler run side by side, and a stranger is to learn that
-/// they are a stranger, not what is wrong with their body or path.
+/// Looks up who is asking and counts the request, before any extractor runs: the extractors of a handler run side by side, and a stranger
+/// is to learn that they are a stranger, not what is wrong with their body or path. What is left of their limit is told with every answer.
 pub async fn identify(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let mut room = None;
     if ["/api/", "/v1/"]
         .iter()
         .any(|prefix| request.path().starts_with(prefix))
     {
         let auth = Data::<Auth>::clone(request.app_data().expect("the application has its Auth"));
-        let identity = Identity(auth.user(request.request()).await);
-        request.extensions_mut().insert(identity);
+        let mut identity = auth.user(request.request()).await.map_err(ApiError::from);
+        if let Ok(Some(current)) = &identity {
+            match auth.requests.admit(&current.standing) {
+                Ok(left) => room = left,
+                Err(refused) => {
+                    room = Some(refused.room);
+                    identity = Err(refused.into());
+                }
+            }
+        }
+        request.extensions_mut().insert(Identity(identity));
     }
-    next.call(request).await
+    let mut response = next.call(request).await?;
+    if let Some(Room {
+        limit,
+        remaining,
+        reset,
+    }) = room
+    {
+        let headers = response.headers_mut();
+        for (name, value) in [
+            ("x-ratelimit-limit-requests", limit.to_string()),
+            ("x-ratelimit-remaining-requests", remaining.to_string()),
+            ("x-ratelimit-reset-requests", brief(reset)),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+    Ok(response)
+}
+
+/// As OpenAI's headers tell a duration: `1h2m3s`, `6s`, `20ms`.
+fn brief(duration: Duration) -> String {
+    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
+    let parts = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let mut told = String::new();
+    for (count, unit) in parts {
+        if count > 0 {
+            let _ = write!(told, "{count}{unit}");
+        }
+    }
+    if told.is_empty() {
+        return format!("{millis}ms");
+    }
+    told
 }
 
 impl FromRequest for CurrentUser {
@@ -308,9 +368,7 @@ impl FromRequest for CurrentUser {
             .extensions_mut()
             .remove()
             .unwrap_or(Identity(Ok(None)));
-        let current = found
-            .map_err(ApiError::from)
-            .and_then(|found| found.ok_or_else(ApiError::unauthorized));
+        let current = found.and_then(|found| found.ok_or_else(ApiError::unauthorized));
         if let Ok(current) = &current {
             let id = tracing::field::display(current.user.id);
             tracing::Span::current().record("user.id", id);
@@ -350,7 +408,7 @@ impl FromRequest for Operator {
     }
 }
 
-/// Somebody whose way in may make others: not by a key that ends by itself. Others get 403.
+/// Somebody whose way in may make others: not by a key that ends by itself or has limits of its own. Others get 403.
 #[derive(Debug, Clone)]
 pub struct Unrestricted<T>(pub T);
 
@@ -369,7 +427,7 @@ where
                     403,
                     "restricted-key",
                     "This key makes no others",
-                    "a key that expires would make one that does not; use a login, or a key without an end",
+                    "a key that expires or is limited would make one that is not; use a login, or a key without an end and limits",
                 ));
             }
             Ok(Self(who))
@@ -444,7 +502,6 @@ fn with_port(host: &str, scheme: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::HeaderValue;
 
     fn cross_site(headers: &[(&'static str, &'static str)], host: &str) -> bool {
         let mut map = HeaderMap::new();
@@ -486,6 +543,19 @@ mod tests {
             ],
             host
         ));
+    }
+
+    #[test]
+    fn durations_are_told_as_openai_tells_them() {
+        for (millis, told) in [
+            (0, "0ms"),
+            (20, "20ms"),
+            (6_000, "6s"),
+            (60_000, "1m"),
+            (3_723_004, "1h2m3s"),
+        ] {
+            assert_eq!(brief(Duration::from_millis(millis)), told);
+        }
     }
 
     #[test]

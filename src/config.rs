@@ -21,11 +21,13 @@ const ALIASES: [(&str, &str); 3] = [
 /// Never printed.
 const SECRETS: [&str; 2] = ["upstream.api_key", "store.url"];
 /// Numbers that may be zero; all others are at least 1.
-const MAY_BE_ZERO: [&str; 4] = [
+const MAY_BE_ZERO: [&str; 6] = [
     "server.workers",
     "log.retain_seconds",
     "log.retain_bytes",
     "drain.grace_seconds",
+    "limits.requests_per_minute",
+    "limits.login_failures_per_minute",
 ];
 /// The largest number that makes sense for a key: sums of a few stay far from overflow, and every time is one that a calendar has.
 fn largest(key: &str) -> i64 {
@@ -34,6 +36,7 @@ fn largest(key: &str) -> i64 {
         // The page takes a stream for dead after 25 s of silence.
         "emitter.heartbeat_seconds" => 20,
         "store.connections" | "server.workers" => 10_000,
+        key if key.ends_with("_per_minute") => 1_000_000,
         "titles.seconds" => YEAR_SECONDS,
         key if key.ends_with("_seconds") => YEAR_SECONDS,
         key if key.ends_with("_milliseconds") => YEAR_SECONDS * 1000,
@@ -116,6 +119,8 @@ pub struct Limits {
     pub emitters_per_user: usize,
     pub generations: usize,
     pub generations_per_user: usize,
+    pub requests_per_minute: u32,
+    pub login_failures_per_minute: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -31,7 +31,7 @@ pub struct Generation {
     pub id: GenerationId,
     pub owner: UserId,
     /// What it was asked for with, and ends with.
-    standing: Arc<Standing>,
+    pub standing: Arc<Standing>,
     /// The id of the request that asked for it.
     pub request_id: String,
     /// Its events; its payloads when no conversation keeps it.

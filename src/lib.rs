@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod chat;
+pub mod clock;
 pub mod config;
 pub mod cursor;
 pub mod data_dir;
@@ -11,6 +12,7 @@ pub mod event;
 pub mod feed;
 pub mod generation;
 pub mod head;
+pub mod limits;
 pub mod log;
 pub mod markdown;
 pub mod model;

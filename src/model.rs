@@ -180,8 +180,24 @@ pub struct User {
     pub name: String,
     pub operator: bool,
     pub disabled: bool,
+    pub limits: Limits,
     #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
+}
+
+/// What a user or a key may use, where that is not as configured; 0: as much as they like. A key without a limit of its own has its user's
+/// only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// That run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generations: Option<u32>,
+    /// That are attached at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emitters: Option<u32>,
 }
 
 /// An API key as its owner may see it.
@@ -192,6 +208,7 @@ pub struct Key {
     pub name: String,
     /// Its first characters, by which its owner knows it again; empty of one made before they were kept.
     pub prefix: String,
+    pub limits: Limits,
     #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
     #[serde(serialize_with = "timestamp::or_null")]

@@ -6,6 +6,7 @@
 
 use crate::{
     chat::{ChatError, RelayRefused, StartError},
+    limits::TooMany,
     model::Problem,
     openai,
     registry::Full,
@@ -23,7 +24,7 @@ use actix_web::{
     },
     middleware::Next,
 };
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, time::Duration};
 use tracing_actix_web::RequestId;
 
 /// The media type of a problem.
@@ -178,6 +179,13 @@ impl ApiError {
                 format!("you have {count} {what} already, as many as one user may have; end one first"),
             )
             .retry_after(1),
+            Full::Key(count) => Self::new(
+                429,
+                "too-many",
+                "Too many at once",
+                format!("this key has {count} {what} already, as many as it may have; end one first"),
+            )
+            .retry_after(1),
             Full::Node(count) => Self::new(
                 503,
                 "node-full",
@@ -194,6 +202,39 @@ impl ApiError {
             .retry_after(5),
         }
     }
+}
+
+impl From<TooMany> for ApiError {
+    fn from(refused: TooMany) -> Self {
+        Self::new(
+            429,
+            "rate-limit-exceeded",
+            "Too many requests",
+            format!(
+                "{} requests a minute are admitted; come back when `Retry-After` has passed",
+                refused.room.limit
+            ),
+        )
+        .retry_after(begun_seconds(refused.wait))
+    }
+}
+
+impl ApiError {
+    /// Too many have tried from there to log in and failed.
+    pub fn too_many_logins(wait: Duration) -> Self {
+        Self::new(
+            429,
+            "too-many-logins",
+            "Too many failed logins",
+            "nobody is asked who they are from your address for a while; come back when `Retry-After` has passed",
+        )
+        .retry_after(begun_seconds(wait))
+    }
+}
+
+/// A second begun is a second to wait.
+fn begun_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 impl From<StartError> for ApiError {
@@ -404,6 +445,12 @@ fn with_problem(
     };
     if let Some(allow) = allow {
         answer.headers_mut().insert(header::ALLOW, allow);
+    }
+    // What is left of the caller's limits, unless the upstream speaks of its own.
+    for (name, value) in response.headers() {
+        if name.as_str().starts_with("x-ratelimit-") && !answer.headers().contains_key(name) {
+            answer.headers_mut().insert(name.clone(), value.clone());
+        }
     }
     response.into_response(answer)
 }

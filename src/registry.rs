@@ -14,6 +14,8 @@ pub use listing::{EmitterFilter, EmitterPage, EmitterSort};
 use emitters::Emitters;
 use generations::Generations;
 use std::{
+    collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -37,10 +39,31 @@ pub struct RegistryOptions {
 pub enum Full {
     #[error("this user has {0} already")]
     User(usize),
+    #[error("this key has {0} already")]
+    Key(usize),
     #[error("this node has {0} already")]
     Node(usize),
     #[error("this node is shutting down")]
     Draining,
+}
+
+/// What limits somebody: their own, else as configured; 0 of their own: nothing.
+fn limit(own: Option<u32>, configured: usize) -> usize {
+    match own {
+        None => configured,
+        Some(0) => usize::MAX,
+        Some(own) => usize::try_from(own).unwrap_or(usize::MAX),
+    }
+}
+
+/// Counts one less of these, and forgets those of whom there is none.
+fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, of: &K) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(of);
+        }
+    }
 }
 
 /// Cheap to share; every method returns at once.

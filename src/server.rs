@@ -3,11 +3,13 @@
 use crate::{
     auth::{self, Auth, Known, login_link},
     chat::{Chat, ChatOptions},
+    clock::Clock,
     config::Config,
     data_dir::{DataDir, LockedDataDir},
     demo::{self, Demo},
     emitter::EmitterOptions,
     head,
+    limits::{Logins, Requests},
     model::{User, now},
     problem,
     recorder::{Recorder, RecorderOptions},
@@ -131,6 +133,11 @@ pub struct Shutdown {
 
 /// Opens everything and listens.
 pub async fn build(config: Config) -> anyhow::Result<Server> {
+    build_by(config, Clock::default()).await
+}
+
+/// The same by another clock, as far as limits, logins and the ends of keys go.
+pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
     raise_descriptor_limit();
     let data_dir = DataDir::open(&config.server.data_dir)?;
     let shared_dir = data_dir.clone();
@@ -172,6 +179,9 @@ pub async fn build(config: Config) -> anyhow::Result<Server> {
     let auth = Arc::new(Auth {
         store,
         known: Known::default(),
+        requests: Requests::new(config.limits.requests_per_minute, &clock),
+        logins: Logins::new(config.limits.login_failures_per_minute, &clock),
+        clock,
         cookie_name: format!("continuo_{}", address.port()),
         login_lifetime: config.auth.login,
         login_idle: config.auth.idle,

@@ -3,8 +3,8 @@
 //! `auth` makes one for each key and login that it knows, and ends it when the store vouches for that no more. An emitter and a
 //! generation take theirs along and end with it: also those begun a moment later, by a request that was let in a moment before.
 
-use crate::model::{Credential, KeyId, LoginId, UserId};
-use std::sync::Arc;
+use crate::model::{Credential, KeyId, Limits, LoginId, UserId};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug)]
@@ -13,7 +13,15 @@ pub struct Standing {
     pub credential: Credential,
     /// The key, or the one that logged in.
     pub key: Option<KeyId>,
+    allowance: Mutex<Allowance>,
     ended: CancellationToken,
+}
+
+/// What its user may use, and within that its key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allowance {
+    pub user: Limits,
+    pub key: Limits,
 }
 
 impl Standing {
@@ -22,6 +30,7 @@ impl Standing {
             user,
             credential,
             key,
+            allowance: Mutex::default(),
             ended: CancellationToken::new(),
         })
     }
@@ -29,6 +38,21 @@ impl Standing {
     /// Of a login that nobody ends: for what is begun in a test, or by nobody who asked.
     pub fn of(user: UserId) -> Arc<Self> {
         Self::new(user, Credential::Login(LoginId::new()), None)
+    }
+
+    pub fn allowance(&self) -> Allowance {
+        *self.allowed()
+    }
+
+    /// It may change while it holds.
+    pub fn allow(&self, allowance: Allowance) {
+        *self.allowed() = allowance;
+    }
+
+    fn allowed(&self) -> MutexGuard<'_, Allowance> {
+        self.allowance
+            .lock()
+            .expect("no code panics while it copies a few numbers")
     }
 
     /// For good: who proves the same again gets another.

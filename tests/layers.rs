@@ -4,10 +4,10 @@ use std::{fs, path::Path};
 
 /// Top to bottom. A module imports from rows above its own and, within a row, only from modules named before it.
 const ROWS: [&[&str]; 6] = [
-    &["model", "text", "markdown", "event", "openai"],
+    &["model", "clock", "text", "markdown", "event", "openai"],
     &["standing", "cursor", "log", "generation", "feed"],
     &["upstream", "store", "bus"],
-    &["registry", "recorder", "chat"],
+    &["limits", "registry", "recorder", "chat"],
     &["head", "problem", "auth", "emitter", "routes"],
     &[
         "config",

@@ -3,8 +3,8 @@
 
 use super::CurrentUser;
 use crate::{
-    model::{Credential, User},
-    standing::Standing,
+    model::{Credential, Limits, User},
+    standing::{Allowance, Standing},
     store::{SecretHash, Vouched, When},
 };
 use std::{
@@ -86,12 +86,12 @@ struct Entries {
 struct Entry {
     user: Arc<User>,
     standing: Arc<Standing>,
-    key_expires: bool,
+    is_restricted: bool,
     expires_at: Option<OffsetDateTime>,
     /// Of a login.
     last_seen_at: Option<OffsetDateTime>,
-    /// Since the store was told.
-    is_used: bool,
+    /// The last time, unless the store was told since.
+    used_at: Option<OffsetDateTime>,
     /// The answer was no earlier than this epoch.
     as_of: i64,
     answered_at: OffsetDateTime,
@@ -111,15 +111,24 @@ impl Entry {
         CurrentUser {
             user: self.user.clone(),
             standing: self.standing.clone(),
-            is_restricted: self.key_expires,
+            is_restricted: self.is_restricted,
         }
     }
 
+    fn use_at(&mut self, now: OffsetDateTime) {
+        self.used_at = self.used_at.max(Some(now));
+        self.last_seen_at = self.last_seen_at.map(|seen| seen.max(now));
+    }
+
     fn learn(&mut self, vouched: Vouched, as_of: i64) {
+        self.standing.allow(Allowance {
+            user: vouched.user.limits,
+            key: vouched.key_limits,
+        });
+        self.is_restricted = vouched.key_expires || vouched.key_limits != Limits::default();
         if *self.user != vouched.user {
             self.user = Arc::new(vouched.user);
         }
-        self.key_expires = vouched.key_expires;
         self.expires_at = vouched.expires_at;
         self.last_seen_at = self.last_seen_at.max(vouched.last_seen_at);
         self.as_of = self.as_of.max(as_of);
@@ -155,8 +164,7 @@ impl Known {
         if !entry.holds(when) || when.now >= last_word + BELIEVED {
             return None;
         }
-        entry.is_used = true;
-        entry.last_seen_at = entry.last_seen_at.map(|seen| seen.max(when.now));
+        entry.use_at(when.now);
         Some(entry.current())
     }
 
@@ -176,17 +184,17 @@ impl Known {
         let mut entry = before.unwrap_or_else(|| Entry {
             user: Arc::new(vouched.user.clone()),
             standing: Standing::new(vouched.user.id, vouched.credential, vouched.key),
-            key_expires: false,
+            is_restricted: false,
             expires_at: None,
             last_seen_at: None,
-            is_used: false,
+            used_at: None,
             as_of,
             answered_at: when.now,
             answer,
         });
         entry.learn(vouched, as_of);
-        entry.last_seen_at = entry.last_seen_at.map(|seen| seen.max(when.now));
-        (entry.is_used, entry.answered_at, entry.answer) = (true, when.now, answer);
+        entry.use_at(when.now);
+        (entry.answered_at, entry.answer) = (when.now, answer);
         let current = entry.current();
         entries.insert(proof, entry);
         entries.make_room();
@@ -253,21 +261,27 @@ impl Known {
         }
     }
 
-    /// Who asked since this was asked last.
-    pub(super) fn take_used(&self) -> Vec<Credential> {
+    /// Whether somebody is known by this, believed or not, of whose last use the store was not told.
+    pub(super) fn has_untold(&self, proof: Proof) -> bool {
+        let entries = self.lock();
+        let entry = entries.by_proof.get(&proof);
+        entry.is_some_and(|entry| entry.used_at.is_some())
+    }
+
+    /// Who asked since this was asked last, and when.
+    pub(super) fn take_used(&self) -> Vec<(Credential, OffsetDateTime)> {
         let mut entries = self.lock();
         let used = entries.by_proof.values_mut();
-        used.filter_map(|entry| {
-            std::mem::take(&mut entry.is_used).then_some(entry.standing.credential)
-        })
-        .collect()
+        used.filter_map(|entry| Some((entry.standing.credential, entry.used_at.take()?)))
+            .collect()
     }
 
     /// The store could not be told.
-    pub(super) fn give_back_used(&self, used: &[Credential]) {
-        let used: HashSet<_> = used.iter().collect();
+    pub(super) fn give_back_used(&self, used: &[(Credential, OffsetDateTime)]) {
+        let used: HashMap<_, _> = used.iter().copied().collect();
         for entry in self.lock().by_proof.values_mut() {
-            entry.is_used |= used.contains(&entry.standing.credential);
+            let used_at = used.get(&entry.standing.credential).copied();
+            entry.used_at = entry.used_at.max(used_at);
         }
     }
 
@@ -325,6 +339,7 @@ mod tests {
             name: "somebody".to_owned(),
             operator: false,
             disabled: false,
+            limits: Limits::default(),
             created_at: now(),
         };
         let is_login = matches!(credential, Credential::Login(_));
@@ -332,6 +347,7 @@ mod tests {
             user,
             credential,
             key: None,
+            key_limits: Limits::default(),
             key_expires: false,
             expires_at: is_login.then(|| now() + 30 * DAY),
             last_seen_at: is_login.then(now),

@@ -2,8 +2,9 @@
 //! server; and once a minute, telling the store who was seen.
 
 use super::Auth;
-use crate::{model::now, store::StoreError, text::with_causes};
-use std::time::Duration;
+use crate::{model::Credential, store::StoreError, text::with_causes};
+use std::{collections::BTreeMap, time::Duration};
+use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -15,14 +16,17 @@ impl Auth {
     /// Never ends.
     pub async fn watch(&self) {
         let mut look = interval(LOOK_EVERY);
-        let mut tell = interval(TELL_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told_at = self.clock.elapsed();
         loop {
-            tokio::select! {
-                _ = look.tick() => self.look_now().await,
-                _ = tell.tick() => self.tell_used().await,
+            look.tick().await;
+            if self.clock.elapsed() >= told_at + TELL_EVERY {
+                told_at = self.clock.elapsed();
+                self.requests.release();
+                self.logins.release();
+                self.tell_used().await;
             }
+            self.look_now().await;
         }
     }
 
@@ -38,7 +42,7 @@ impl Auth {
 
     async fn look(&self) -> Result<(), StoreError> {
         let epoch = self.store.authorisation_epoch().await?;
-        self.known.told(epoch, now());
+        self.known.told(epoch, self.clock.now());
         for _ in 0..ROUNDS {
             // The epoch first: what the store says next is from no earlier moment.
             let (as_of, when) = (self.known.epoch(), self.when());
@@ -46,24 +50,33 @@ impl Auth {
             if asked.is_empty() {
                 break;
             }
+            // Or it would take a login for one that nobody uses.
+            self.tell_used().await;
             let vouched = self.store.vouched(&asked, when).await?;
             self.known.confirm(&asked, vouched, as_of);
         }
         Ok(())
     }
 
-    /// Tells the store which keys and logins were used.
+    /// Tells the store which keys and logins were used, and when, to the minute.
     pub async fn tell_used(&self) {
         let used = self.known.take_used();
-        if used.is_empty() {
-            return;
+        let mut by_minute: BTreeMap<i64, (OffsetDateTime, Vec<Credential>)> = BTreeMap::new();
+        for (credential, at) in &used {
+            let minute = by_minute.entry(at.unix_timestamp() / 60);
+            let (latest, credentials) = minute.or_insert((*at, Vec::new()));
+            *latest = (*latest).max(*at);
+            credentials.push(*credential);
         }
-        if let Err(error) = self.store.used(&used, now()).await {
-            self.known.give_back_used(&used);
-            tracing::debug!(
-                error = with_causes(&error),
-                "when keys and logins were used is stored later"
-            );
+        for (at, credentials) in by_minute.values() {
+            if let Err(error) = self.store.used(credentials, *at).await {
+                // Some of them again, perhaps; that changes nothing.
+                self.known.give_back_used(&used);
+                return tracing::debug!(
+                    error = with_causes(&error),
+                    "when keys and logins were used is stored later"
+                );
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
 use continuo::{
     auth,
-    model::{KeyId, LoginId, User, now},
+    model::{KeyId, Limits, LoginId, User, now},
     server,
     store::{Store, UserChange, UserChanged, When},
     text::{is_name, one_line},
@@ -144,7 +144,8 @@ impl KeyCommand {
             } => {
                 check_name(&name)?;
                 let user = find_user(store, user.as_deref()).await?;
-                let (_, secret) = auth::new_key(store, user.id, &name, expires).await?;
+                let (_, secret) =
+                    auth::new_key(store, user.id, &name, Limits::default(), expires).await?;
                 print(&secret)
             }
             Self::List { user } => {

@@ -1,9 +1,9 @@
 //! Live emitters: who is attached to what, since when, and how those before them left.
 
-use super::{Full, Registry};
+use super::{Full, Registry, count_down, limit};
 use crate::{
     cursor::Log,
-    model::{ConversationId, EmitterId, GenerationId, UserId, now},
+    model::{ConversationId, EmitterId, GenerationId, KeyId, UserId, now},
     standing::Standing,
 };
 use serde::Serialize;
@@ -162,6 +162,7 @@ pub(super) struct Emitters {
     pub(super) live: BTreeMap<EmitterId, Arc<Emitter>>,
     named: HashMap<Name, EmitterId>,
     per_user: HashMap<UserId, usize>,
+    per_key: HashMap<KeyId, usize>,
     pub(super) opened: u64,
     pub(super) closed: BTreeMap<Reason, u64>,
     draining: bool,
@@ -193,12 +194,10 @@ impl Drop for Attached {
         {
             emitters.named.remove(&name);
         }
-        let user = emitter.client.standing.user;
-        if let Some(count) = emitters.per_user.get_mut(&user) {
-            *count -= 1;
-            if *count == 0 {
-                emitters.per_user.remove(&user);
-            }
+        let standing = &emitter.client.standing;
+        count_down(&mut emitters.per_user, &standing.user);
+        if let Some(key) = standing.key {
+            count_down(&mut emitters.per_key, &key);
         }
         *emitters.closed.entry(emitter.reason()).or_default() += 1;
         if emitters.live.is_empty() {
@@ -233,7 +232,17 @@ impl Registry {
         // A replaced emitter counts until its connection ends, up to half a minute when its peer is stuck. Its successor is let in
         // over the limit, so that a session at the limit can reconnect; up to twice the limit, so that this is no way around it.
         let times = if replaced.is_some() { 2 } else { 1 };
-        if user >= self.options.emitters_per_user.saturating_mul(times) {
+        let (allowance, key) = (
+            emitter.client.standing.allowance(),
+            emitter.client.standing.key,
+        );
+        let of_key = key.and_then(|key| emitters.per_key.get(&key));
+        let of_key = of_key.copied().unwrap_or(0);
+        if of_key >= limit(allowance.key.emitters, usize::MAX).saturating_mul(times) {
+            return Err(Full::Key(of_key));
+        }
+        let of_user = limit(allowance.user.emitters, self.options.emitters_per_user);
+        if user >= of_user.saturating_mul(times) {
             return Err(Full::User(user));
         }
         if node >= self.options.emitters.saturating_mul(times) {
@@ -249,6 +258,9 @@ impl Registry {
             .per_user
             .entry(emitter.client.standing.user)
             .or_default() += 1;
+        if let Some(key) = key {
+            *emitters.per_key.entry(key).or_default() += 1;
+        }
         emitters.live.insert(emitter.id, emitter.clone());
         emitters.opened += 1;
         drop(emitters);

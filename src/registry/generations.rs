@@ -1,10 +1,10 @@
 //! Live generations, those ended a moment ago, and the slots that limit how many run.
 
-use super::{Full, Registry};
+use super::{Full, Registry, count_down, limit};
 use crate::{
     event::{Done, Event},
     generation::Generation,
-    model::{ConversationId, GenerationId, Outcome, UserId},
+    model::{ConversationId, GenerationId, KeyId, Outcome, UserId},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 pub(super) struct Generations {
     running: HashMap<GenerationId, Arc<Generation>>,
     per_user: HashMap<UserId, usize>,
+    per_key: HashMap<KeyId, usize>,
     /// Ended and still readable from memory.
     retained: HashMap<GenerationId, Arc<Generation>>,
     /// The same in the order of their ends, with what they cost in bytes.
@@ -55,12 +56,9 @@ impl Drop for Slot {
         let bytes = self.generation.log_bytes();
         let mut generations = self.registry.generations();
         generations.running.remove(&self.generation.id);
-        let owner = self.generation.owner;
-        if let Some(count) = generations.per_user.get_mut(&owner) {
-            *count -= 1;
-            if *count == 0 {
-                generations.per_user.remove(&owner);
-            }
+        count_down(&mut generations.per_user, &self.generation.owner);
+        if let Some(key) = self.generation.standing.key {
+            count_down(&mut generations.per_key, &key);
         }
         // One that never began (its turn was refused) leaves nothing behind, and one whose conversation was deleted meanwhile neither.
         if self.generation.is_there() && !self.generation.is_forgotten() {
@@ -82,18 +80,29 @@ impl Registry {
         if generations.draining {
             return Err(Full::Draining);
         }
-        let user = generations
-            .per_user
-            .get(&generation.owner)
-            .copied()
-            .unwrap_or(0);
-        if user >= self.options.generations_per_user {
+        let (allowance, key) = (generation.standing.allowance(), generation.standing.key);
+        let of_key = key.and_then(|key| generations.per_key.get(&key));
+        let of_key = of_key.copied().unwrap_or(0);
+        if of_key >= limit(allowance.key.generations, usize::MAX) {
+            return Err(Full::Key(of_key));
+        }
+        let user = generations.per_user.get(&generation.owner);
+        let user = user.copied().unwrap_or(0);
+        if user
+            >= limit(
+                allowance.user.generations,
+                self.options.generations_per_user,
+            )
+        {
             return Err(Full::User(user));
         }
         if generations.running.len() >= self.options.generations {
             return Err(Full::Node(generations.running.len()));
         }
         *generations.per_user.entry(generation.owner).or_default() += 1;
+        if let Some(key) = key {
+            *generations.per_key.entry(key).or_default() += 1;
+        }
         generations
             .running
             .insert(generation.id, generation.clone());

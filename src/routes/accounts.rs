@@ -1,9 +1,9 @@
 //! A user's own keys and logins: list, make, take away.
 
-use super::body::{Json, made, text};
+use super::body::{Json, limits, made, text};
 use crate::{
     auth::{Auth, CurrentUser, Unrestricted, new_key},
-    model::{Credential, Key, KeyId, Login, LoginId, UserId, now},
+    model::{Credential, Key, KeyId, Limits, Login, LoginId, UserId, now},
     problem::ApiError,
     text::is_name,
 };
@@ -27,6 +27,8 @@ pub(super) struct MakeKey {
         deserialize_with = "time::serde::rfc3339::option::deserialize"
     )]
     expires_at: Option<OffsetDateTime>,
+    #[serde(default, deserialize_with = "limits")]
+    limits: Option<Limits>,
 }
 
 #[derive(Serialize)]
@@ -130,7 +132,14 @@ pub(super) async fn make_key_for(
             format!("a user may have {KEYS_AT_MOST} keys that are not revoked; revoke one first"),
         ));
     }
-    let (key, secret) = new_key(&*auth.store, user, &asked.name, asked.expires_at).await?;
+    let (key, secret) = new_key(
+        &*auth.store,
+        user,
+        &asked.name,
+        asked.limits.unwrap_or_default(),
+        asked.expires_at,
+    )
+    .await?;
     let made_key = MadeKey {
         key: &key,
         secret: &secret,

@@ -3,7 +3,7 @@
 use super::RouteOptions;
 use crate::{
     auth::hash_of,
-    model::Sampling,
+    model::{Limits, Sampling},
     problem::ApiError,
     store::{Once, SecretHash},
     text::{Wtf8, without_nul},
@@ -234,6 +234,15 @@ pub(super) fn sampling<'de, D: Deserializer<'de>>(
         stop: sampling.stop.map(clean),
         ..sampling
     }))
+}
+
+/// What somebody may use, in an object, as above.
+pub(super) fn limits<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Limits>, D::Error> {
+    let fields = Option::<Map<String, Value>>::deserialize(deserializer)?;
+    let limits = fields.map(|fields| serde_json::from_value(fields.into()));
+    limits.transpose().map_err(D::Error::custom)
 }
 
 /// What is set for a conversation, as far as something is.

@@ -11,6 +11,7 @@ use crate::{
 };
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 
 #[derive(Deserialize)]
 pub(super) struct LogIn {
@@ -33,9 +34,17 @@ pub(super) async fn log_in(
 ) -> Result<HttpResponse, ApiError> {
     let browser = Browser {
         user_agent: user_agent(&request),
-        address: request.peer_addr().map(|peer| peer.ip().to_string()),
+        address: request.peer_addr().map(|peer| peer.ip()),
     };
-    let Some((current, cookie)) = auth.log_in(body.value.token.trim(), &browser).await? else {
+    let address = browser.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let begun = auth.logins.begin(address);
+    let one_try = begun.map_err(ApiError::too_many_logins)?;
+    let logged_in = auth.log_in(body.value.token.trim(), &browser).await;
+    // The database's failure is none of theirs.
+    if !matches!(logged_in, Ok(None)) {
+        one_try.succeeded();
+    }
+    let Some((current, cookie)) = logged_in? else {
         return Err(ApiError::new(
             401,
             "login-failed",

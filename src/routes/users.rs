@@ -2,11 +2,11 @@
 
 use super::{
     accounts::{MakeKey, check_name, gone, keys_of, make_key_for, read, sessions_of},
-    body::{Json, made, text},
+    body::{Json, limits, made, text},
 };
 use crate::{
     auth::{Auth, LINK_LIFETIME, Operator, Unrestricted, login_token},
-    model::{KeyId, LoginId, User, UserId, now, timestamp},
+    model::{KeyId, Limits, LoginId, User, UserId, now, timestamp},
     problem::ApiError,
     store::{UserChange, UserChanged},
 };
@@ -31,6 +31,9 @@ pub(super) struct MakeUser {
 pub(super) struct ChangeUser {
     disabled: Option<bool>,
     operator: Option<bool>,
+    /// All of them.
+    #[serde(default, deserialize_with = "limits")]
+    limits: Option<Limits>,
 }
 
 /// A way in for somebody who has none yet: whoever opens it on this server is logged in, once.
@@ -83,6 +86,7 @@ pub(super) async fn change(
     let change = UserChange {
         disabled: body.value.disabled,
         operator: body.value.operator,
+        limits: body.value.limits,
     };
     match auth.change_user(*id, change).await? {
         UserChanged::Done(user) => {

@@ -7,7 +7,7 @@ mod credentials;
 mod users;
 
 use super::{SecretHash, StoreError};
-use crate::model::{Credential, Key, KeyId, Login, LoginId, User, UserId};
+use crate::model::{Credential, Key, KeyId, Limits, Login, LoginId, User, UserId};
 use async_trait::async_trait;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -32,6 +32,8 @@ pub trait Accounts {
 pub struct UserChange {
     pub disabled: Option<bool>,
     pub operator: Option<bool>,
+    /// All of them.
+    pub limits: Option<Limits>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -102,6 +104,7 @@ pub struct NewKey<'a> {
     /// The first characters of the key.
     pub prefix: &'a str,
     pub hash: SecretHash,
+    pub limits: Limits,
     pub expires_at: Option<OffsetDateTime>,
 }
 
@@ -137,7 +140,7 @@ pub struct Vouched {
     pub credential: Credential,
     /// The key, or the one that logged in.
     pub key: Option<KeyId>,
-    /// That key ends by itself: whoever has it is not to make others that do not.
+    pub key_limits: Limits,
     pub key_expires: bool,
     /// When it ends by itself: of a login with its key, if that is earlier.
     pub expires_at: Option<OffsetDateTime>,

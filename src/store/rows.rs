@@ -5,8 +5,8 @@ use super::{
     sql::{Time, failed},
 };
 use crate::model::{
-    Conversation, ConversationId, GenerationId, GenerationRecord, Key, KeyId, Login, LoginId,
-    Message, MessageId, Problem, Sampling, Timings, Usage, User, UserId,
+    Conversation, ConversationId, GenerationId, GenerationRecord, Key, KeyId, Limits, Login,
+    LoginId, Message, MessageId, Problem, Sampling, Timings, Usage, User, UserId,
 };
 use serde_json::{Map, Value};
 use sqlx::{FromRow, types::Json};
@@ -18,6 +18,7 @@ pub(super) struct UserRow {
     name: String,
     operator: bool,
     disabled: bool,
+    limits: Json<Limits>,
     created_at: Time,
 }
 
@@ -28,6 +29,7 @@ impl From<UserRow> for User {
             name: row.name,
             operator: row.operator,
             disabled: row.disabled,
+            limits: row.limits.0,
             created_at: row.created_at.0,
         }
     }
@@ -39,6 +41,7 @@ pub(super) struct KeyRow {
     user_id: Uuid,
     name: String,
     prefix: String,
+    limits: Json<Limits>,
     created_at: Time,
     expires_at: Option<Time>,
     last_used_at: Option<Time>,
@@ -52,6 +55,7 @@ impl From<KeyRow> for Key {
             user_id: UserId(row.user_id),
             name: row.name,
             prefix: row.prefix,
+            limits: row.limits.0,
             created_at: row.created_at.0,
             expires_at: row.expires_at.map(|time| time.0),
             last_used_at: row.last_used_at.map(|time| time.0),
@@ -90,16 +94,16 @@ impl From<LoginRow> for Login {
 /// The columns of a [`UserRow`], of the table itself or of one joined as `u`.
 macro_rules! user_columns {
     () => {
-        "id, name, operator, disabled, created_at"
+        "id, name, operator, disabled, limits, created_at"
     };
     (u) => {
-        "u.id, u.name, u.operator, u.disabled, u.created_at"
+        "u.id, u.name, u.operator, u.disabled, u.limits, u.created_at"
     };
 }
 /// The columns of a [`KeyRow`].
 macro_rules! key_columns {
     () => {
-        "id, user_id, name, prefix, created_at, expires_at, last_used_at, revoked_at"
+        "id, user_id, name, prefix, limits, created_at, expires_at, last_used_at, revoked_at"
     };
 }
 /// The columns of a [`LoginRow`].

@@ -326,6 +326,7 @@ async fn links_and_keys_of_a_disabled_user_and_revoked_keys_let_nobody_in() {
     let disabled = |disabled| UserChange {
         disabled: Some(disabled),
         operator: None,
+        limits: None,
     };
     store
         .change_user(user, disabled(true))

@@ -21,6 +21,7 @@ mod feed;
 mod idempotency;
 mod leases;
 mod leaving;
+mod limits;
 mod lists;
 mod models;
 mod outage;

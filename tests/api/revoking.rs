@@ -11,7 +11,7 @@ use crate::{
 };
 use continuo::{
     auth::{self, hash_of},
-    model::{Credential, LoginId, UserId, now},
+    model::{Credential, Limits, LoginId, UserId, now},
     store::{NewKey, UserChange, When},
 };
 use reqwest::{Method, RequestBuilder};
@@ -62,7 +62,7 @@ async fn user_id(account: &Account) -> UserId {
 
 /// Another key of the same user.
 async fn another_key(app: &TestApp, account: &Account, user: UserId) -> (Account, Credential) {
-    let (key, secret) = auth::new_key(&*app.chat.store, user, "other", None)
+    let (key, secret) = auth::new_key(&*app.chat.store, user, "other", Limits::default(), None)
         .await
         .expect("stored");
     let account = Account {
@@ -181,6 +181,7 @@ async fn a_disabled_user_is_out_with_everything_and_comes_back_with_nothing_lost
     let disabled = |disabled| UserChange {
         disabled: Some(disabled),
         operator: None,
+        limits: None,
     };
     store
         .change_user(user, disabled(true))
@@ -209,6 +210,7 @@ async fn an_operator_who_is_none_any_more_is_refused_and_keeps_what_is_theirs() 
     let role = |operator| UserChange {
         disabled: None,
         operator: Some(operator),
+        limits: None,
     };
     let store = &app.chat.store;
     store.change_user(user, role(true)).await.expect("stored");
@@ -237,6 +239,7 @@ async fn a_key_that_was_not_there_a_moment_ago_is_let_in() {
         name: "late",
         prefix: "continuo-mad",
         hash: hash_of(&account.key),
+        limits: Limits::default(),
         expires_at: None,
     };
     app.chat.store.add_key(&new).await.expect("stored");

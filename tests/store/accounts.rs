@@ -10,6 +10,7 @@ const IDLE: std::time::Duration = std::time::Duration::from_hours(7 * 24);
 const NO_CHANGE: UserChange = UserChange {
     disabled: None,
     operator: None,
+    limits: None,
 };
 
 fn at(now: OffsetDateTime) -> When {
@@ -22,6 +23,7 @@ fn new_key(user: UserId, hash: u8) -> NewKey<'static> {
         name: "laptop",
         prefix: "continuo-abc",
         hash: [hash; 32],
+        limits: Limits::default(),
         expires_at: None,
     }
 }
@@ -333,7 +335,14 @@ pub async fn the_last_operator_stays_one_also_when_two_take_it_from_each_other(d
     ] {
         let (disabled, operator) = change;
         let changed = store
-            .change_user(owner, UserChange { disabled, operator })
+            .change_user(
+                owner,
+                UserChange {
+                    disabled,
+                    operator,
+                    limits: None,
+                },
+            )
             .await
             .unwrap();
         assert_eq!(changed, UserChanged::LastOperator, "{change:?}");

@@ -11,7 +11,9 @@ use super::{
 use continuo::{
     auth,
     chat::Chat,
+    clock::Clock,
     config::Layers,
+    model::Limits,
     server::{self, Shutdown},
 };
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -55,10 +57,22 @@ pub async fn spawn_app() -> TestApp {
 pub async fn spawn_app_with(options: &[(&str, &str)]) -> TestApp {
     let upstream = FakeUpstream::start().await;
     let data = tempfile::tempdir().expect("a directory");
-    start(upstream, data.into(), options).await
+    start(upstream, data.into(), options, Clock::default()).await
 }
 
-async fn start(upstream: FakeUpstream, data: Arc<TempDir>, options: &[(&str, &str)]) -> TestApp {
+/// The same, by a clock that the test moves.
+pub async fn spawn_app_by(clock: &Clock, options: &[(&str, &str)]) -> TestApp {
+    let upstream = FakeUpstream::start().await;
+    let data = tempfile::tempdir().expect("a directory");
+    start(upstream, data.into(), options, clock.clone()).await
+}
+
+async fn start(
+    upstream: FakeUpstream,
+    data: Arc<TempDir>,
+    options: &[(&str, &str)],
+    clock: Clock,
+) -> TestApp {
     let mut layers = Layers::default();
     let own = [
         ("server.bind", "127.0.0.1:0"),
@@ -72,13 +86,13 @@ async fn start(upstream: FakeUpstream, data: Arc<TempDir>, options: &[(&str, &st
     for (key, value) in own.iter().chain(options) {
         layers.flag("test", key, value);
     }
-    let server = server::build(layers.finish().expect("valid options"))
+    let server = server::build_by(layers.finish().expect("valid options"), clock)
         .await
         .expect("a server");
     let (origin, chat, owner) = (server.origin(), server.chat.clone(), server.owner.id);
     let shutdown = Shutdown::default();
     let served = tokio::spawn(server.run(shutdown.clone()));
-    let (_, key) = auth::new_key(&*chat.store, owner, "test", None)
+    let (_, key) = auth::new_key(&*chat.store, owner, "test", Limits::default(), None)
         .await
         .expect("a key");
     let owner = Account {
@@ -112,7 +126,7 @@ impl TestApp {
             .await
             .expect("stored")
             .expect("a new name");
-        let (_, key) = auth::new_key(&*self.chat.store, user.id, "test", None)
+        let (_, key) = auth::new_key(&*self.chat.store, user.id, "test", Limits::default(), None)
             .await
             .expect("a key");
         Account {
@@ -196,8 +210,14 @@ impl TestApp {
 
     /// The program once more, on what this one, which has ended, left behind.
     pub async fn again(&self) -> TestApp {
+        self.again_by(&Clock::default(), &[]).await
+    }
+
+    /// The same with these options, by a clock that the test moves.
+    pub async fn again_by(&self, clock: &Clock, options: &[(&str, &str)]) -> TestApp {
         assert!(self.served.is_none(), "one at a time");
-        start(FakeUpstream::start().await, self.data.clone(), &[]).await
+        let upstream = FakeUpstream::start().await;
+        start(upstream, self.data.clone(), options, clock.clone()).await
     }
 
     /// Where everything is kept.

@@ -2,15 +2,15 @@
 
 use super::{Credentials, NewKey, NewLogin, Vouched, When};
 use crate::{
-    model::{Credential, Key, KeyId, Login, LoginId, User, UserId, now},
+    model::{Credential, Key, KeyId, Limits, Login, LoginId, User, UserId, now},
     store::{
         SecretHash, StoreError,
         rows::{KeyRow, LoginRow, UserRow, key_columns, login_columns, user_columns},
-        sql::{Sql, Time, execute, on, with_commas},
+        sql::{Sql, Time, execute, json, on, with_commas},
     },
 };
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::{AssertSqlSafe, FromRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 1000;
 const KEYS_THAT_HOLD: &str = concat!(
     "SELECT ",
     user_columns!(u),
-    ", k.id AS key_id, k.expires_at FROM api_keys k JOIN users u ON u.id = k.user_id
+    ", k.id AS key_id, k.limits AS key_limits, k.expires_at FROM api_keys k JOIN users u ON u.id = k.user_id
     WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2) AND NOT u.disabled"
 );
 
@@ -29,7 +29,7 @@ const KEYS_THAT_HOLD: &str = concat!(
 const LOGINS_THAT_HOLD: &str = concat!(
     "SELECT ",
     user_columns!(u),
-    ", l.id AS login_id, l.key_id, l.last_seen_at, l.expires_at, k.expires_at AS key_expires_at
+    ", l.id AS login_id, l.key_id, k.limits AS key_limits, l.last_seen_at, l.expires_at, k.expires_at AS key_expires_at
     FROM login_sessions l JOIN users u ON u.id = l.user_id LEFT JOIN api_keys k ON k.id = l.key_id
     WHERE l.expires_at > $2 AND l.last_seen_at > $3 AND NOT u.disabled
         AND (k.id IS NULL OR k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2))"
@@ -40,6 +40,7 @@ struct KeyThatHolds {
     #[sqlx(flatten)]
     user: UserRow,
     key_id: Uuid,
+    key_limits: Json<Limits>,
     expires_at: Option<Time>,
 }
 
@@ -50,6 +51,7 @@ impl From<KeyThatHolds> for Vouched {
             user: row.user.into(),
             credential: Credential::Key(key),
             key: Some(key),
+            key_limits: row.key_limits.0,
             key_expires: row.expires_at.is_some(),
             expires_at: row.expires_at.map(|time| time.0),
             last_seen_at: None,
@@ -63,6 +65,7 @@ struct LoginThatHolds {
     user: UserRow,
     login_id: Uuid,
     key_id: Option<Uuid>,
+    key_limits: Option<Json<Limits>>,
     last_seen_at: Time,
     expires_at: Time,
     key_expires_at: Option<Time>,
@@ -76,6 +79,7 @@ impl From<LoginThatHolds> for Vouched {
             user: row.user.into(),
             credential: Credential::Login(LoginId(row.login_id)),
             key: row.key_id.map(KeyId),
+            key_limits: row.key_limits.map(|limits| limits.0).unwrap_or_default(),
             key_expires: row.key_expires_at.is_some(),
             expires_at: Some(earliest),
             last_seen_at: Some(row.last_seen_at.0),
@@ -87,11 +91,12 @@ impl From<LoginThatHolds> for Vouched {
 impl Credentials for Sql {
     async fn add_key(&self, new: &NewKey<'_>) -> Result<Key, StoreError> {
         const SQL: &str = concat!(
-            "INSERT INTO api_keys (id, user_id, name, prefix, hash, created_at, expires_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING ",
+            "INSERT INTO api_keys (id, user_id, name, prefix, hash, created_at, expires_at, limits)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ",
             key_columns!()
         );
         let (id, at) = (KeyId::new(), now());
+        let limits = json(&new.limits)?;
         let row = on!(&self.write, c => sqlx::query_as::<_, KeyRow>(SQL)
             .bind(id.0)
             .bind(new.user.0)
@@ -100,6 +105,7 @@ impl Credentials for Sql {
             .bind(&new.hash[..])
             .bind(Time(at))
             .bind(new.expires_at.map(Time))
+            .bind(&limits)
             .fetch_one(c))?;
         Ok(row.into())
     }

@@ -6,7 +6,7 @@ use crate::{
     store::{
         StoreError,
         rows::{UserRow, user_columns},
-        sql::{On, Sql, Time, Tx, execute, on},
+        sql::{On, Sql, Time, Tx, execute, json, on},
     },
 };
 use async_trait::async_trait;
@@ -91,12 +91,14 @@ impl Accounts for Sql {
 
     async fn change_user(&self, id: UserId, change: UserChange) -> Result<UserChanged, StoreError> {
         const CHANGE: &str = concat!(
-            "UPDATE users SET disabled = COALESCE($2, disabled), operator = COALESCE($3, operator)
+            "UPDATE users SET disabled = COALESCE($2, disabled), operator = COALESCE($3, operator),
+                limits = COALESCE($4, limits)
             WHERE id = $1 RETURNING ",
             user_columns!()
         );
         const IS_ANYBODY_LEFT: &str =
             "SELECT EXISTS (SELECT 1 FROM users WHERE operator AND NOT disabled)";
+        let limits = change.limits.as_ref().map(json).transpose()?;
         let mut tx = self.begin().await?;
         one_at_a_time(&mut tx).await?;
         let before =
@@ -106,7 +108,7 @@ impl Accounts for Sql {
             return Ok(UserChanged::NotFound);
         };
         let after = on!(tx.on(), c => sqlx::query_as::<_, UserRow>(CHANGE)
-            .bind(id.0).bind(change.disabled).bind(change.operator).fetch_one(c))?;
+            .bind(id.0).bind(change.disabled).bind(change.operator).bind(&limits).fetch_one(c))?;
         let after = User::from(after);
         let may_operate = |user: &User| user.operator && !user.disabled;
         if may_operate(&before)
