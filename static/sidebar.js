@@ -53,7 +53,6 @@ export function start(given) {
   addEventListener('storage', ({ key }) => {
     if (key !== 'continuo.unseen') return;
     unseen = stored();
-    if (!document.hidden) seen(current, true);
     paint();
   });
 }
@@ -78,6 +77,7 @@ export function seek() {
 
 /** Marks the conversation that is open. */
 export function mark(id) {
+  seen(current, true); // Another tab, where it was not open, may have called it unseen.
   current = id;
   seen(id, true);
   paint();
@@ -166,7 +166,7 @@ function rowOf(item) {
   const name = title || words.untitled;
   const link = make('a', { href: `#c=${id}` }, make('span', { className: 'clip', dir: 'auto' }, ...marked(name)));
   if (id === current) link.ariaCurrent = 'page';
-  const state = running.has(id) ? 'running' : unseen.has(id) ? 'unseen' : '';
+  const state = running.has(id) ? 'running' : unseen.has(id) && id !== current ? 'unseen' : '';
   if (state) link.append(make('span', { className: `dot ${state}`, role: 'img', title: words[state], ariaLabel: words[state] }));
   if (snippet) link.append(make('span', { className: 'snippet', dir: 'auto' }, ...marked(snippet)));
   const button = iconButton('dots', `${words.actions}: ${name.slice(0, 80)}`, () => openMenu(button, menuOf(item)));

@@ -403,3 +403,19 @@ visit('a view as low as a phone’s on its side shows what it is about', async (
   const { top, bottom } = await tab.page.locator('#hero').evaluate((hero) => hero.getBoundingClientRect());
   assert.ok(top >= 0 && bottom <= (await tab.page.locator('#dock').boundingBox()).y + 1, `${top} ${bottom}`);
 }, { viewport: { width: 700, height: 340 } });
+
+visit('an answer that was watched in one tab is unseen in the other until the first leaves it', async (visitor) => {
+  const end = endless('Who saw it?');
+  const here = await visitor.open();
+  await here.ask('Who saw it?');
+  const there = await visitor.open();
+  const id = here.conversation;
+  await there.row(id).locator('.dot.running').waitFor();
+  end();
+  await here.ended();
+  await there.row(id).locator('.dot.unseen').waitFor();
+  await here.row(id).locator('.dot').waitFor({ state: 'detached' });
+  await here.page.locator('#new').click();
+  await there.row(id).locator('.dot').waitFor({ state: 'detached' });
+  assert.equal(await here.row(id).locator('.dot').count(), 0);
+});
