@@ -45,6 +45,10 @@ use time::OffsetDateTime;
 /// How long a one-time login link is good for.
 pub const LINK_LIFETIME: Duration = Duration::from_mins(15);
 
+/// What the head of a request may have.
+const HEADERS: usize = 96;
+const HEAD_BYTES: usize = 128 * 1024;
+
 /// So many characters of a key are shown in lists.
 const PREFIX: usize = 12;
 
@@ -57,6 +61,8 @@ pub struct Auth {
     pub clock: Clock,
     /// Carries the port: two servers on one host do not overwrite each other's cookie.
     pub cookie_name: String,
+    /// Served by TLS: cookies are never sent without it.
+    pub is_tls: bool,
     pub login_lifetime: Duration,
     /// A login that is not seen for so long is over.
     pub login_idle: Duration,
@@ -116,6 +122,12 @@ pub async fn new_key(
         expires_at,
     };
     Ok((store.add_key(&new).await?, secret))
+}
+
+/// The name of the cookie of a server that listens there. Browsers take one with `__Host-` by TLS only, and from no other host.
+pub fn cookie_name(bound_to: SocketAddr, is_tls: bool) -> String {
+    let prefix = if is_tls { "__Host-" } else { "" };
+    format!("{prefix}continuo_{}", bound_to.port())
 }
 
 /// Who logs in, as far as their owner wants to know later.
@@ -201,6 +213,7 @@ impl Auth {
     fn cookie(&self, value: String, lifetime: Duration) -> Cookie<'static> {
         Cookie::build(self.cookie_name.clone(), value)
             .http_only(true)
+            .secure(self.is_tls)
             .same_site(SameSite::Strict)
             .path("/")
             .max_age(CookieAge::seconds(
@@ -455,7 +468,14 @@ pub async fn walls(
         .or(host)
         .unwrap_or_default()
         .to_owned();
-    let refusal = if !auth.knows_host(&host) {
+    let refusal = if is_too_large(request.headers()) {
+        ApiError::new(
+            431,
+            "head-too-large",
+            "The head of the request is too large",
+            format!("it may have {HEADERS} headers, and {HEAD_BYTES} bytes in all"),
+        )
+    } else if !auth.knows_host(&host) {
         ApiError::new(
             421,
             "unknown-host",
@@ -473,6 +493,14 @@ pub async fn walls(
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     Ok(request.error_response(refusal))
+}
+
+/// More than actix takes over HTTP/1.1; over HTTP/2 it would take 16 MiB.
+fn is_too_large(headers: &HeaderMap) -> bool {
+    let bytes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    headers.len() > HEADERS || bytes.sum::<usize>() > HEAD_BYTES
 }
 
 /// By `Sec-Fetch-Site` where the browser sends it, else by `Origin` against `Host`. A sibling site is foreign too.

@@ -67,6 +67,8 @@ pub struct Server {
     pub data_dir: PathBuf,
     pub workers: usize,
     pub allowed_hosts: Vec<String>,
+    pub tls_cert: PathBuf,
+    pub tls_key: PathBuf,
 }
 
 #[derive(Clone, Deserialize)]
@@ -376,6 +378,16 @@ impl Layers {
         let (bind, source) = text("server.bind");
         if bind.parse::<SocketAddr>().is_err() {
             errors.push(format!("server.bind: wants an address and a port such as 127.0.0.1:8080, not {bind:?} ({source})"));
+        }
+        let ((cert, cert_source), (key, key_source)) =
+            (text("server.tls_cert"), text("server.tls_key"));
+        if cert.is_empty() != key.is_empty() {
+            let (one, source, other) = if key.is_empty() {
+                ("server.tls_cert", cert_source, "server.tls_key")
+            } else {
+                ("server.tls_key", key_source, "server.tls_cert")
+            };
+            errors.push(format!("{one}: wants {other} beside it ({source})"));
         }
         let (url, source) = text("upstream.url");
         if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {

@@ -124,9 +124,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
                     user.name
                 );
             }
-            let origin = data_dir
-                .origin()
-                .unwrap_or_else(|| server::origin(config.server.bind));
+            let origin = data_dir.origin().unwrap_or_else(|| {
+                let is_tls = !config.server.tls_cert.as_os_str().is_empty();
+                server::origin(config.server.bind, is_tls)
+            });
             print(&auth::login_link(&*store, user.id, &origin).await?)
         }
         Some(Command::User(command)) => command.run(&*open(layers).await?.2).await,
@@ -194,9 +195,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         // Two are enough; a third changes nothing.
         std::future::pending::<()>().await;
     };
+    let tls = server.tls();
+    let reloads = async {
+        // Without TLS the signal ends the process, as it does by default.
+        let Some(tls) = tls else {
+            return std::future::pending().await;
+        };
+        let mut hang_up = signal(SignalKind::hangup())?;
+        while hang_up.recv().await.is_some() {
+            tls.reload();
+        }
+        anyhow::Ok(())
+    };
     tokio::select! {
         ended = server.run(shutdown.clone()) => ended,
         () = signals => Ok(()),
+        ended = reloads => ended,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     chat::{Chat, ChatOptions},
     clock::Clock,
     config::Config,
+    connection::{self, Connections},
     data_dir::{DataDir, LockedDataDir},
     demo::{self, Demo},
     emitter::EmitterOptions,
@@ -18,16 +19,13 @@ use crate::{
     store::{self, Lease, Store, StoreOptions},
     telemetry::Spans,
     text::with_causes,
+    tls::Tls,
     upstream::{Secret, Upstream, UpstreamOptions},
 };
-use actix_web::{
-    App, HttpServer, dev::Server as HttpServerFuture, middleware::from_fn, rt::net::TcpStream,
-    web::Data,
-};
+use actix_web::{App, HttpServer, dev::Server as HttpServerFuture, middleware::from_fn, web::Data};
 use anyhow::Context as _;
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Socket, Type};
 use std::{
-    any::Any,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
@@ -38,8 +36,6 @@ use tracing_actix_web::TracingLogger;
 
 /// The name of the account that the first start creates.
 pub const OWNER: &str = "owner";
-/// A slow reader holds at most this much of the kernel's memory, in bytes.
-const SEND_BUFFER: usize = 64 * 1024;
 /// How long a connection without a request is kept: longer than proxies keep theirs (60 s), or they would now and then send a request
 /// into one that is being closed.
 const IDLE: Duration = Duration::from_secs(75);
@@ -117,6 +113,8 @@ pub struct Server {
     pub auth: Arc<Auth>,
     pub owner: User,
     http: HttpServerFuture,
+    connections: Arc<Connections>,
+    tls: Option<Arc<Tls>>,
     demo: Option<Demo>,
     drain_grace: Duration,
     events_kept: Duration,
@@ -158,9 +156,10 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
         log_bytes: config.log.bytes,
     });
     let recorder = open_recorder(&config, &data_dir, registry.clone(), store.clone()).await?;
+    let tls = tls(&config)?;
     let listener = listen(config.server.bind)?;
     let address = listener.local_addr().context("cannot tell the address")?;
-    if let Err(error) = data_dir.set_origin(&origin(address)) {
+    if let Err(error) = data_dir.set_origin(&origin(address, tls.is_some())) {
         // On a full disk, say. Only the links of `continuo login` need it.
         tracing::warn!(
             error = with_causes(&*error),
@@ -176,22 +175,13 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
     };
     let upstream = upstream_options(&config, demo.as_ref());
     let chat = Chat::new(chat_options(&config), registry, store.clone(), recorder);
-    let auth = Arc::new(Auth {
-        store,
-        known: Known::default(),
-        requests: Requests::new(config.limits.requests_per_minute, &clock),
-        logins: Logins::new(config.limits.login_failures_per_minute, &clock),
-        clock,
-        cookie_name: format!("continuo_{}", address.port()),
-        login_lifetime: config.auth.login,
-        login_idle: config.auth.idle,
-        allowed_hosts: config.server.allowed_hosts.clone(),
-        bound_to: address,
-    });
+    let auth = auth_options(&config, store, clock, address, tls.is_some());
+    let auth = Arc::new(auth);
     let options = Data::new(route_options(&config));
     let (chat_data, auth_data) = (Data::from(chat.clone()), Data::from(auth.clone()));
     let node = Data::new(node);
-    let peer_timeout = config.emitter.peer_timeout;
+    let connections = Arc::new(Connections::new(config.emitter.peer_timeout));
+    let opened = connections.clone();
     let mut http = HttpServer::new(move || {
         App::new()
             .app_data(chat_data.clone())
@@ -206,8 +196,9 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
             .wrap(from_fn(problem::edge))
             .wrap(TracingLogger::<Spans>::new())
             .wrap_fn(head::compacted)
+            .wrap_fn(connection::watched)
     })
-    .on_connect(move |connection, _| prepare_socket(connection, peer_timeout))
+    .on_connect(move |connection, extensions| opened.opened(connection, extensions))
     // Or an idle emitter would outlive its client for ever.
     .h1_allow_half_closed(false)
     // Or kept-alive streams would stall for 40 ms.
@@ -228,13 +219,19 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
     if config.server.workers > 0 {
         http = http.workers(config.server.workers);
     }
-    let http = http.listen(listener).context("cannot listen")?.run();
+    let http = match &tls {
+        Some(tls) => http.listen_rustls_0_23(listener, tls.clone().server_config()?),
+        None => http.listen(listener),
+    };
+    let http = http.context("cannot listen")?.run();
     Ok(Server {
         address,
         chat,
         auth,
         owner,
         http,
+        connections,
+        tls,
         demo,
         drain_grace: config.drain.grace,
         events_kept: config.recorder.keep_events,
@@ -244,9 +241,14 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
 }
 
 impl Server {
-    /// `http://ADDRESS`, with an address that a browser on this machine can use.
+    /// `http://ADDRESS`, with an address that a browser on this machine can use; `https` with TLS.
     pub fn origin(&self) -> String {
-        origin(self.address)
+        origin(self.address, self.tls.is_some())
+    }
+
+    /// The certificate that it serves with, if it does.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// A fresh one-time link for the owner.
@@ -260,6 +262,7 @@ impl Server {
             chat,
             auth,
             http,
+            connections,
             demo,
             drain_grace,
             events_kept,
@@ -293,6 +296,7 @@ impl Server {
             () = async { orderly_end.await; std::future::pending().await } => Ok(()),
             () = chat.recorder.run() => Ok(()),
             () = auth.watch() => Ok(()),
+            () = connections.watch() => Ok(()),
         };
         let (backlog, _) = chat.recorder.backlog();
         if backlog > 0 {
@@ -374,6 +378,13 @@ async fn index(store: &dyn Store) {
     }
 }
 
+/// The certificate that the options name, if they do.
+fn tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+    let (certificate, key) = (&config.server.tls_cert, &config.server.tls_key);
+    let is_wanted = !certificate.as_os_str().is_empty();
+    is_wanted.then(|| Tls::open(certificate, key)).transpose()
+}
+
 fn listen(bind: SocketAddr) -> anyhow::Result<TcpListener> {
     let listen = || {
         let socket = Socket::new(Domain::for_address(bind), Type::STREAM, None)?;
@@ -391,13 +402,14 @@ fn listen(bind: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// `0.0.0.0` is where a server listens, not where a browser goes.
-pub fn origin(address: SocketAddr) -> String {
+pub fn origin(address: SocketAddr, is_tls: bool) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    let scheme = if is_tls { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
 }
 
 fn upstream_options(config: &Config, demo: Option<&Demo>) -> UpstreamOptions {
@@ -417,6 +429,28 @@ fn upstream_options(config: &Config, demo: Option<&Demo>) -> UpstreamOptions {
         total: upstream.total,
         event_bytes: config.limits.event_bytes,
         continuation: upstream.continuation,
+    }
+}
+
+fn auth_options(
+    config: &Config,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    bound_to: SocketAddr,
+    is_tls: bool,
+) -> Auth {
+    Auth {
+        store,
+        known: Known::default(),
+        requests: Requests::new(config.limits.requests_per_minute, &clock),
+        logins: Logins::new(config.limits.login_failures_per_minute, &clock),
+        clock,
+        cookie_name: auth::cookie_name(bound_to, is_tls),
+        is_tls,
+        login_lifetime: config.auth.login,
+        login_idle: config.auth.idle,
+        allowed_hosts: config.server.allowed_hosts.clone(),
+        bound_to,
     }
 }
 
@@ -446,21 +480,6 @@ fn route_options(config: &Config) -> RouteOptions {
         poll: config.emitter.poll,
         passes_store: config.upstream.pass_store,
     }
-}
-
-/// What makes a dead or stuck peer's connection end by itself.
-fn prepare_socket(connection: &dyn Any, peer_timeout: Duration) {
-    let Some(stream) = connection.downcast_ref::<TcpStream>() else {
-        return;
-    };
-    let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new()
-        .with_time(peer_timeout)
-        .with_interval(Duration::from_secs(5));
-    // A refused option leaves a connection that ends later, not one that does not work.
-    let _ = socket.set_tcp_keepalive(&keepalive);
-    let _ = socket.set_tcp_user_timeout(Some(peer_timeout));
-    let _ = socket.set_send_buffer_size(SEND_BUFFER);
 }
 
 /// Each connection is a descriptor; the usual soft limit is 1,024.

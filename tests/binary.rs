@@ -8,6 +8,8 @@ mod refusals;
 #[path = "binary/revoking.rs"]
 mod revoking;
 mod support;
+#[path = "binary/tls.rs"]
+mod tls;
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};

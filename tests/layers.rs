@@ -8,11 +8,12 @@ const ROWS: [&[&str]; 6] = [
     &["standing", "cursor", "log", "generation", "feed"],
     &["upstream", "store", "bus"],
     &["limits", "registry", "recorder", "chat"],
-    &["head", "problem", "auth", "emitter", "routes"],
+    &["connection", "head", "problem", "auth", "emitter", "routes"],
     &[
         "config",
         "telemetry",
         "data_dir",
+        "tls",
         "demo",
         "server",
         "lib",
@@ -27,6 +28,7 @@ const ADAPTERS: [(&str, &[&str]); 4] = [
     (
         "actix_web",
         &[
+            "connection",
             "head",
             "problem",
             "auth",

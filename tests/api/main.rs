@@ -35,6 +35,7 @@ mod revoking;
 mod sampling;
 mod stop;
 mod titles;
+mod tls;
 mod turns;
 mod upstream_faults;
 mod v1;

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 const PASSWORD: &str = "hunter2";
 
 /// The line.
-fn refused(ended: &Ended, words: &[&str]) {
+pub fn refused(ended: &Ended, words: &[&str]) {
     assert_eq!(
         (ended.code, ended.stdout.as_str()),
         (Some(1), ""),

@@ -320,6 +320,11 @@ impl Call {
     /// A whole streamed answer: each piece a delta, then the usage and `[DONE]`.
     pub async fn answer(&mut self, pieces: &[&str]) {
         self.head_sse().await;
+        self.answer_rest(pieces).await;
+    }
+
+    /// The same, when the head was sent.
+    pub async fn answer_rest(&mut self, pieces: &[&str]) {
         for piece in pieces {
             self.send(piece).await;
         }

@@ -8,6 +8,7 @@ pub mod postgres_server;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod tls;
 
 use std::time::Duration;
 use tokio::time::timeout;
