@@ -103,6 +103,27 @@ async fn a_repeat_holds_the_answer_as_any_reader() {
 }
 
 #[tokio::test]
+async fn who_lost_a_detached_whole_answer_gets_it_by_asking_again() {
+    let app = spawn_app().await;
+    let body = json!({"model": "m"});
+    let detached = || once(&app.owner, "k", &body).header("x-continuo-detach", "true");
+    let lost = asking(detached());
+    let mut call = app.upstream.next_call().await;
+    lost.abort();
+    app.no_emitters().await;
+    // It waits for the one that runs.
+    let again = asking(detached());
+    assert!(!call.is_closed());
+    call.reply_completion("Hello").await;
+    let again = again.await.expect("no panic");
+    assert_eq!(again.status(), 200);
+    let answer: Value = again.json().await.expect("JSON");
+    assert_eq!(answer["choices"][0]["message"]["content"], "Hello");
+    assert!(app.upstream.waiting_call().is_none(), "it was asked once");
+    app.end().await;
+}
+
+#[tokio::test]
 async fn a_model_is_asked_for_by_another_name() {
     let aliases = [
         ("upstream.aliases", "gpt-4o=llama3.3:70b, small=fake-model"),
