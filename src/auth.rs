@@ -10,6 +10,7 @@ mod watch;
 pub use known::Known;
 
 use crate::{
+    client::Client,
     clock::Clock,
     limits::{Logins, Requests, Room},
     model::{Credential, Key, KeyId, Limits, LoginId, User, UserId, now},
@@ -34,9 +35,10 @@ use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use std::{
     borrow::Borrow,
+    borrow::Cow,
     fmt::Write as _,
     future::{Ready, ready},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -61,8 +63,6 @@ pub struct Auth {
     pub clock: Clock,
     /// Carries the port: two servers on one host do not overwrite each other's cookie.
     pub cookie_name: String,
-    /// Served by TLS: cookies are never sent without it.
-    pub is_tls: bool,
     pub login_lifetime: Duration,
     /// A login that is not seen for so long is over.
     pub login_idle: Duration,
@@ -124,17 +124,11 @@ pub async fn new_key(
     Ok((store.add_key(&new).await?, secret))
 }
 
-/// The name of the cookie of a server that listens there. Browsers take one with `__Host-` by TLS only, and from no other host.
-pub fn cookie_name(bound_to: SocketAddr, is_tls: bool) -> String {
-    let prefix = if is_tls { "__Host-" } else { "" };
-    format!("{prefix}continuo_{}", bound_to.port())
-}
-
 /// Who logs in, as far as their owner wants to know later.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Browser {
     pub user_agent: Option<String>,
-    pub address: Option<IpAddr>,
+    pub client: Client,
 }
 
 impl Auth {
@@ -162,7 +156,7 @@ impl Auth {
         };
         let secret = new_secret("");
         let hash = hash_of(&secret);
-        let address = browser.address.map(|address| address.to_string());
+        let address = browser.client.address.map(|address| address.to_string());
         let new = NewLogin {
             user,
             key,
@@ -173,7 +167,12 @@ impl Auth {
         };
         self.store.add_login(&new, when).await?;
         let current = self.ask(Proof::Login(hash)).await?;
-        Ok(current.map(|current| (current, self.cookie(secret, self.login_lifetime))))
+        Ok(current.map(|current| {
+            (
+                current,
+                self.cookie(secret, self.login_lifetime, browser.client),
+            )
+        }))
     }
 
     /// Ends a login and what it began, of this user or anybody's; false when there is none. It is not believed any more even when the
@@ -206,14 +205,23 @@ impl Auth {
     }
 
     /// The cookie that takes the login's away.
-    pub fn no_cookie(&self) -> Cookie<'static> {
-        self.cookie(String::new(), Duration::ZERO)
+    pub fn no_cookie(&self, of: Client) -> Cookie<'static> {
+        self.cookie(String::new(), Duration::ZERO, of)
     }
 
-    fn cookie(&self, value: String, lifetime: Duration) -> Cookie<'static> {
-        Cookie::build(self.cookie_name.clone(), value)
+    /// Browsers take a cookie with `__Host-` by HTTPS only, and give it to no other host and never in the clear.
+    fn cookie_name(&self, of: Client) -> Cow<'_, str> {
+        if of.is_https {
+            format!("__Host-{}", self.cookie_name).into()
+        } else {
+            (&*self.cookie_name).into()
+        }
+    }
+
+    fn cookie(&self, value: String, lifetime: Duration, of: Client) -> Cookie<'static> {
+        Cookie::build(self.cookie_name(of).into_owned(), value)
             .http_only(true)
-            .secure(self.is_tls)
+            .secure(of.is_https)
             .same_site(SameSite::Strict)
             .path("/")
             .max_age(CookieAge::seconds(
@@ -239,7 +247,7 @@ impl Auth {
             let bearer = scheme.eq_ignore_ascii_case("bearer");
             return bearer.then(|| Proof::Key(hash_of(key.trim())));
         }
-        let cookie = request.cookie(&self.cookie_name)?;
+        let cookie = request.cookie(&self.cookie_name(Client::of(request)))?;
         Some(Proof::Login(hash_of(cookie.value())))
     }
 
@@ -482,7 +490,13 @@ pub async fn walls(
             "This server does not answer to that name",
             "the Host header names another server; add the name to `server.allowed_hosts` if it is this one",
         )
-    } else if !request.method().is_safe() && is_cross_site(request.headers(), &host) {
+    } else if !request.method().is_safe()
+        && is_cross_site(
+            request.headers(),
+            &host,
+            Client::of(request.request()).is_https,
+        )
+    {
         ApiError::new(
             403,
             "cross-site",
@@ -504,7 +518,7 @@ fn is_too_large(headers: &HeaderMap) -> bool {
 }
 
 /// By `Sec-Fetch-Site` where the browser sends it, else by `Origin` against `Host`. A sibling site is foreign too.
-fn is_cross_site(headers: &HeaderMap, host: &str) -> bool {
+fn is_cross_site(headers: &HeaderMap, host: &str, is_https: bool) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return !matches!(site.as_bytes(), b"same-origin" | b"none");
     }
@@ -515,7 +529,10 @@ fn is_cross_site(headers: &HeaderMap, host: &str) -> bool {
         .to_str()
         .ok()
         .and_then(|origin| origin.split_once("://"));
-    origin.is_none_or(|(scheme, authority)| with_port(authority, scheme) != with_port(host, scheme))
+    // Without TLS here there may be some in front, of which nothing is known.
+    origin.is_none_or(|(scheme, authority)| {
+        with_port(authority, scheme) != with_port(host, scheme) || is_https && scheme != "https"
+    })
 }
 
 fn with_port(host: &str, scheme: &str) -> String {
@@ -539,7 +556,7 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
-        is_cross_site(&map, host)
+        is_cross_site(&map, host, false)
     }
 
     #[test]

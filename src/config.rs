@@ -3,7 +3,7 @@
 //! The defaults are also the schema: a key that they do not have, or a value of another type than theirs, is an error. All errors are
 //! reported at once, each with its key and where it came from.
 
-use crate::upstream::Continuation;
+use crate::{client::TrustedProxies, upstream::Continuation};
 use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -69,6 +69,7 @@ pub struct Server {
     pub allowed_hosts: Vec<String>,
     pub tls_cert: PathBuf,
     pub tls_key: PathBuf,
+    pub trusted_proxies: Vec<String>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -409,6 +410,14 @@ impl Layers {
                 "store.url: wants a URL that begins with postgres:// or sqlite: ({source})"
             ));
         }
+        let (proxies, source) = &self.values["server.trusted_proxies"];
+        let proxies = proxies.as_array().into_iter().flatten();
+        let proxies: Vec<_> = proxies
+            .filter_map(|proxy| Some(proxy.as_str()?.to_owned()))
+            .collect();
+        if let Err(wrong) = TrustedProxies::parse(&proxies) {
+            errors.push(format!("server.trusted_proxies: wants addresses and networks such as 10.0.0.0/8, not {wrong:?} ({source})"));
+        }
         self.errors.extend(errors);
     }
 }
@@ -495,9 +504,11 @@ mod tests {
             ("CONTINUO__LIMITS__EMITTER", "5"),
             ("CONTINUO__DRAIN__GRACE_SECONDS", "-1"),
             ("CONTINUO__UPSTREAM__CONTINUE", "Prefill"),
+            ("CONTINUO__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, nginx"),
         ]));
-        let error = layers.finish().expect_err("four errors").to_string();
+        let error = layers.finish().expect_err("five errors").to_string();
         for part in [
+            "server.trusted_proxies: wants addresses and networks such as 10.0.0.0/8, not \"nginx\" (environment",
             "limits.emitters: wants an integer, not a string (environment CONTINUO__LIMITS__EMITTERS)",
             "limits.emitter: there is no such key (environment CONTINUO__LIMITS__EMITTER)",
             "drain.grace_seconds: wants a number from 0",

@@ -3,6 +3,7 @@
 use crate::{
     auth::{self, Auth, Known, login_link},
     chat::{Chat, ChatOptions},
+    client::TrustedProxies,
     clock::Clock,
     config::Config,
     connection::{self, Connections},
@@ -23,7 +24,7 @@ use crate::{
     upstream::{Secret, Upstream, UpstreamOptions},
 };
 use actix_web::{App, HttpServer, dev::Server as HttpServerFuture, middleware::from_fn, web::Data};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use socket2::{Domain, Socket, Type};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
@@ -175,11 +176,12 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
     };
     let upstream = upstream_options(&config, demo.as_ref());
     let chat = Chat::new(chat_options(&config), registry, store.clone(), recorder);
-    let auth = auth_options(&config, store, clock, address, tls.is_some());
+    let auth = auth_options(&config, store, clock, address);
     let auth = Arc::new(auth);
     let options = Data::new(route_options(&config));
     let (chat_data, auth_data) = (Data::from(chat.clone()), Data::from(auth.clone()));
     let node = Data::new(node);
+    let proxies = Data::new(trusted_proxies(&config)?);
     let connections = Arc::new(Connections::new(config.emitter.peer_timeout));
     let opened = connections.clone();
     let mut http = HttpServer::new(move || {
@@ -188,6 +190,7 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
             .app_data(auth_data.clone())
             .app_data(options.clone())
             .app_data(node.clone())
+            .app_data(proxies.clone())
             // One for each worker: `awc` clients do not move between threads.
             .app_data(Data::new(Upstream::new(&upstream)))
             .configure(routes)
@@ -385,6 +388,11 @@ fn tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
     is_wanted.then(|| Tls::open(certificate, key)).transpose()
 }
 
+fn trusted_proxies(config: &Config) -> anyhow::Result<TrustedProxies> {
+    let proxies = TrustedProxies::parse(&config.server.trusted_proxies);
+    proxies.map_err(|wrong| anyhow!("server.trusted_proxies: {wrong:?} is no address"))
+}
+
 fn listen(bind: SocketAddr) -> anyhow::Result<TcpListener> {
     let listen = || {
         let socket = Socket::new(Domain::for_address(bind), Type::STREAM, None)?;
@@ -437,7 +445,6 @@ fn auth_options(
     store: Arc<dyn Store>,
     clock: Clock,
     bound_to: SocketAddr,
-    is_tls: bool,
 ) -> Auth {
     Auth {
         store,
@@ -445,8 +452,7 @@ fn auth_options(
         requests: Requests::new(config.limits.requests_per_minute, &clock),
         logins: Logins::new(config.limits.login_failures_per_minute, &clock),
         clock,
-        cookie_name: auth::cookie_name(bound_to, is_tls),
-        is_tls,
+        cookie_name: format!("continuo_{}", bound_to.port()),
         login_lifetime: config.auth.login,
         login_idle: config.auth.idle,
         allowed_hosts: config.server.allowed_hosts.clone(),

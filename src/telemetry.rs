@@ -1,5 +1,6 @@
 //! Logs: lines for people on a terminal, JSON elsewhere, on standard error. No text of messages and no secret is ever logged.
 
+use crate::client::Client;
 use actix_web::{
     Error, HttpMessage as _,
     body::MessageBody,
@@ -51,6 +52,7 @@ impl RootSpanBuilder for Spans {
             request.id = id,
             method = %request.method(),
             path = request.path(),
+            client.address = Client::of(request.request()).address.map(tracing::field::display),
             user.id = tracing::field::Empty,
         )
     }

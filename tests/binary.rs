@@ -226,6 +226,8 @@ async fn logs_are_json_and_hold_neither_texts_nor_secrets() {
     assert_eq!(said("generation ended"), 2, "{}", ended.stderr);
     assert!(said("request finished") > 5);
     assert_eq!(said("ended"), 1);
+    let from = |line: &Value| line["span"]["client.address"] == "127.0.0.1";
+    assert!(lines.iter().any(from), "{}", ended.stderr);
 }
 
 #[tokio::test]

@@ -8,7 +8,15 @@ const ROWS: [&[&str]; 6] = [
     &["standing", "cursor", "log", "generation", "feed"],
     &["upstream", "store", "bus"],
     &["limits", "registry", "recorder", "chat"],
-    &["connection", "head", "problem", "auth", "emitter", "routes"],
+    &[
+        "connection",
+        "client",
+        "head",
+        "problem",
+        "auth",
+        "emitter",
+        "routes",
+    ],
     &[
         "config",
         "telemetry",
@@ -29,6 +37,7 @@ const ADAPTERS: [(&str, &[&str]); 4] = [
         "actix_web",
         &[
             "connection",
+            "client",
             "head",
             "problem",
             "auth",

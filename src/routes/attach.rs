@@ -4,6 +4,7 @@ use super::RouteOptions;
 use crate::{
     auth::CurrentUser,
     chat::{Attachment, Chat},
+    client::Client,
     emitter,
     model::GenerationId,
     problem::ApiError,
@@ -149,7 +150,7 @@ pub(super) fn attach(
         session,
         target: attachment.target,
         conversation: attachment.conversation_id,
-        peer: request.peer_addr(),
+        peer: Client::of(request).socket_address(),
         user_agent: user_agent(request).map(Into::into),
         log: attachment.cursor.log().clone(),
         after: attachment.cursor.seq(),

@@ -14,7 +14,7 @@ use actix_web::{
     web::{Data, Path, Query},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 #[derive(Deserialize)]
@@ -48,7 +48,8 @@ struct EmitterView {
     target: Option<GenerationId>,
     conversation_id: Option<ConversationId>,
     node: NodeId,
-    peer: Option<SocketAddr>,
+    /// With its port where that is known.
+    peer: Option<String>,
     user_agent: Option<Box<str>>,
     #[serde(with = "crate::model::timestamp")]
     opened_at: OffsetDateTime,
@@ -137,7 +138,10 @@ fn view(emitter: &Emitter, node: NodeId) -> EmitterView {
         target,
         conversation_id: client.conversation,
         node,
-        peer: client.peer,
+        peer: client.peer.map(|peer| match peer.port() {
+            0 => peer.ip().to_string(),
+            _ => peer.to_string(),
+        }),
         user_agent: client.user_agent.clone(),
         opened_at: emitter.opened_at,
         age_seconds: u64::try_from(age).unwrap_or(0),

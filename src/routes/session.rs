@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     auth::{Auth, Browser, CurrentUser},
+    client::Client,
     model::{Credential, User},
     problem::ApiError,
 };
@@ -34,9 +35,12 @@ pub(super) async fn log_in(
 ) -> Result<HttpResponse, ApiError> {
     let browser = Browser {
         user_agent: user_agent(&request),
-        address: request.peer_addr().map(|peer| peer.ip()),
+        client: Client::of(&request),
     };
-    let address = browser.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let address = browser
+        .client
+        .address
+        .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let begun = auth.logins.begin(address);
     let one_try = begun.map_err(ApiError::too_many_logins)?;
     let logged_in = auth.log_in(body.value.token.trim(), &browser).await;
@@ -76,6 +80,7 @@ pub(super) async fn who_am_i(current: CurrentUser) -> HttpResponse {
 /// Ends the login and what it began.
 pub(super) async fn log_out(
     current: CurrentUser,
+    request: HttpRequest,
     auth: Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
     let Credential::Login(login) = current.standing.credential else {
@@ -87,5 +92,7 @@ pub(super) async fn log_out(
         ));
     };
     auth.end_login(login, None).await?;
-    Ok(HttpResponse::NoContent().cookie(auth.no_cookie()).finish())
+    Ok(HttpResponse::NoContent()
+        .cookie(auth.no_cookie(Client::of(&request)))
+        .finish())
 }

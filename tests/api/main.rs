@@ -28,6 +28,7 @@ mod outage;
 mod outage_auth;
 mod page;
 mod postgres;
+mod proxies;
 mod recording;
 mod refused;
 mod resume;
