@@ -12,7 +12,7 @@ pub use known::Known;
 use crate::{
     client::Client,
     clock::Clock,
-    limits::{Logins, Requests, Room},
+    limits::{Ledger, Logins, Requests, Room, Tokens},
     model::{Credential, Key, KeyId, Limits, LoginId, User, UserId, now},
     problem::ApiError,
     standing::Standing,
@@ -59,6 +59,7 @@ pub struct Auth {
     pub store: Arc<dyn Store>,
     pub known: Known,
     pub requests: Requests,
+    pub ledger: Arc<Ledger>,
     pub logins: Logins,
     pub clock: Clock,
     /// Carries the port: two servers on one host do not overwrite each other's cookie.
@@ -321,7 +322,7 @@ pub async fn identify(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let mut room = None;
+    let mut told = Told::default();
     if ["/api/", "/v1/"]
         .iter()
         .any(|prefix| request.path().starts_with(prefix))
@@ -329,10 +330,11 @@ pub async fn identify(
         let auth = Data::<Auth>::clone(request.app_data().expect("the application has its Auth"));
         let mut identity = auth.user(request.request()).await.map_err(ApiError::from);
         if let Ok(Some(current)) = &identity {
+            told.of = Some((auth.clone(), current.standing.clone()));
             match auth.requests.admit(&current.standing) {
-                Ok(left) => room = left,
+                Ok(room) => told.requests = room,
                 Err(refused) => {
-                    room = Some(refused.room);
+                    told.requests = Some(refused.room);
                     identity = Err(refused.into());
                 }
             }
@@ -340,24 +342,53 @@ pub async fn identify(
         request.extensions_mut().insert(Identity(identity));
     }
     let mut response = next.call(request).await?;
-    if let Some(Room {
-        limit,
-        remaining,
-        reset,
-    }) = room
-    {
-        let headers = response.headers_mut();
-        for (name, value) in [
-            ("x-ratelimit-limit-requests", limit.to_string()),
-            ("x-ratelimit-remaining-requests", remaining.to_string()),
-            ("x-ratelimit-reset-requests", brief(reset)),
-        ] {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(HeaderName::from_static(name), value);
+    told.tell(response.headers_mut());
+    Ok(response)
+}
+
+/// What an answer tells of the limits of whoever asked.
+#[derive(Default)]
+struct Told {
+    of: Option<(Data<Auth>, Arc<Standing>)>,
+    requests: Option<Room>,
+}
+
+impl Told {
+    fn tell(self, headers: &mut HeaderMap) {
+        let mut tell = |of: &str, limit: String, remaining: String, reset: Duration| {
+            let all = [
+                ("limit", limit),
+                ("remaining", remaining),
+                ("reset", brief(reset)),
+            ];
+            for (what, value) in all {
+                let name = HeaderName::try_from(format!("x-ratelimit-{what}-{of}"));
+                if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+                    headers.insert(name, value);
+                }
             }
+        };
+        if let Some(Room {
+            limit,
+            remaining,
+            reset,
+        }) = self.requests
+        {
+            tell("requests", limit.to_string(), remaining.to_string(), reset);
+        }
+        // After the answer: only then it is known whose tokens were looked up.
+        let left = self
+            .of
+            .and_then(|(auth, standing)| auth.ledger.left(&standing));
+        if let Some(Tokens {
+            limit,
+            remaining,
+            reset,
+        }) = left
+        {
+            tell("tokens", limit.to_string(), remaining.to_string(), reset);
         }
     }
-    Ok(response)
 }
 
 /// As OpenAI's headers tell a duration: `1h2m3s`, `6s`, `20ms`.

@@ -12,6 +12,7 @@ mod overlap;
 mod reading;
 mod relay;
 mod run;
+mod spending;
 mod titles;
 mod twins;
 
@@ -23,6 +24,7 @@ pub use relay::{Begun, Opened, Opening, Relay, RelayRefused, why_not_whole};
 use crate::{
     feed::Feeds,
     generation::Generation,
+    limits::Spent,
     log::EventLog,
     model::{ConversationId, GenerationId, GenerationRecord, MessageId, Outcome, Sampling, UserId},
     recorder::Recorder,
@@ -134,6 +136,8 @@ pub enum StartError {
     /// Of a client of `/v1` whose answer is kept, here, and its payloads are not.
     #[error("the same was answered before, at {0}")]
     AnsweredBefore(String),
+    #[error("the tokens of this day are spent")]
+    Spent(Spent),
     #[error("the task that starts the generation died")]
     Died,
 }
@@ -204,6 +208,7 @@ impl Chat {
             },
             generation_id: GenerationId::new(),
         };
+        self.admit(&start.standing).await?;
         let log = EventLog::new(self.registry.log_bytes());
         let generation = Generation::new(
             started.generation_id,

@@ -21,12 +21,13 @@ const ALIASES: [(&str, &str); 3] = [
 /// Never printed.
 const SECRETS: [&str; 2] = ["upstream.api_key", "store.url"];
 /// Numbers that may be zero; all others are at least 1.
-const MAY_BE_ZERO: [&str; 6] = [
+const MAY_BE_ZERO: [&str; 7] = [
     "server.workers",
     "log.retain_seconds",
     "log.retain_bytes",
     "drain.grace_seconds",
     "limits.requests_per_minute",
+    "limits.tokens_per_day",
     "limits.login_failures_per_minute",
 ];
 /// The largest number that makes sense for a key: sums of a few stay far from overflow, and every time is one that a calendar has.
@@ -123,6 +124,7 @@ pub struct Limits {
     pub generations: usize,
     pub generations_per_user: usize,
     pub requests_per_minute: u32,
+    pub tokens_per_day: u64,
     pub login_failures_per_minute: u32,
 }
 

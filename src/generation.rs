@@ -12,14 +12,14 @@ use crate::{
     log::EventLog,
     model::{
         ConversationId, Ending, GenerationId, GenerationRecord, MessageId, Outcome, Progress,
-        UserId, now,
+        Usage, UserId, now,
     },
     standing::Standing,
 };
 use std::{
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -47,6 +47,9 @@ pub struct Generation {
     /// The upstream's own, of an answer for a client of `/v1`.
     payloads: Option<Arc<EventLog>>,
     audience: Mutex<Weak<Audience>>,
+    /// Sent to the upstream, and come from it: what it cost when that is not told.
+    prompt_bytes: AtomicU64,
+    answer_bytes: AtomicU64,
     claim: OnceLock<Outcome>,
     ending: OnceLock<Ending>,
     kept: AtomicBool,
@@ -77,6 +80,8 @@ impl Generation {
             conversation_id: OnceLock::new(),
             payloads: None,
             audience: Mutex::default(),
+            prompt_bytes: AtomicU64::new(0),
+            answer_bytes: AtomicU64::new(0),
             claim: OnceLock::new(),
             ending: OnceLock::new(),
             kept: AtomicBool::new(false),
@@ -130,6 +135,25 @@ impl Generation {
     /// False while its turn is still being stored, or was refused: nobody finds it then. Of `/v1` it is found by its payloads.
     pub fn is_there(&self) -> bool {
         self.payloads.is_some() || self.conversation_id().is_some()
+    }
+
+    /// The upstream is about to be asked with so many bytes of text.
+    pub fn asks(&self, bytes: usize) {
+        self.prompt_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// So many bytes of text, thinking text or tool calls came.
+    pub fn hears(&self, bytes: usize) {
+        self.answer_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What it cost: as the upstream told, else about. Nothing when the upstream was not asked, or refused.
+    pub fn cost(&self, told: Option<Usage>, outcome: Outcome) -> Option<Usage> {
+        let prompt = self.prompt_bytes.load(Ordering::Relaxed);
+        let answer = self.answer_bytes.load(Ordering::Relaxed);
+        let is_refused = answer == 0 && outcome == Outcome::Failed;
+        let about = || (prompt > 0 && !is_refused).then(|| Usage::estimated(prompt, answer));
+        told.or_else(about)
     }
 
     /// Claims how it ends and answers how it really does: with `outcome` when this is the first claim, else as claimed before.

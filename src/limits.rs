@@ -1,12 +1,14 @@
-//! How much somebody may use: requests a minute, and tries to log in. What runs at once is the registry's to limit.
+//! How much somebody may use: requests a minute, tokens a day, and tries to log in. What runs at once is the registry's to limit.
 //!
 //! Whether one more is admitted is decided in one step under one lock: of a thousand at once exactly as many get in as may.
 
 mod logins;
 mod requests;
+mod tokens;
 
 pub use logins::{Logins, Try};
 pub use requests::{Requests, Room, TooMany};
+pub use tokens::{Ledger, Spent, Tokens};
 
 use crate::clock::Clock;
 use std::{num::NonZeroU32, time::Duration};

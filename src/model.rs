@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, fmt, str::FromStr};
-use time::OffsetDateTime;
+use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
 macro_rules! ids {
@@ -192,6 +192,9 @@ pub struct User {
 pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u32>,
+    /// From midnight to midnight, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
     /// That run at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generations: Option<u32>,
@@ -366,6 +369,45 @@ pub struct Usage {
     /// True when the upstream gave no figures and these are our guess.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
+}
+
+impl Usage {
+    /// A guess: about four bytes are a token.
+    pub fn estimated(prompt_bytes: u64, completion_bytes: u64) -> Self {
+        Self {
+            prompt_tokens: prompt_bytes.div_ceil(4),
+            completion_tokens: completion_bytes.div_ceil(4),
+            estimated: true,
+        }
+    }
+}
+
+/// What one generation cost its user, and its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spending {
+    pub generation: GenerationId,
+    pub user: UserId,
+    pub key: Option<KeyId>,
+    /// In UTC.
+    pub day: Date,
+    pub usage: Usage,
+}
+
+impl Spending {
+    /// The ids of its user and of its key.
+    pub fn spenders(&self) -> impl Iterator<Item = Uuid> {
+        let key = self.key.map(|key| key.0);
+        [Some(self.user.0), key].into_iter().flatten()
+    }
+
+    pub fn tokens(&self) -> u64 {
+        let Usage {
+            prompt_tokens,
+            completion_tokens,
+            ..
+        } = self.usage;
+        prompt_tokens.saturating_add(completion_tokens)
+    }
 }
 
 /// How long it took, in milliseconds since the generation started.

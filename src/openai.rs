@@ -59,6 +59,21 @@ pub fn error(problem: &Problem) -> String {
     serde_json::to_string(&Refusal { error: object }).expect("strings are JSON")
 }
 
+/// About how much text a request holds: all of it but what is inlined as `data:` URLs, images for one.
+pub fn text_bytes(request: &[u8]) -> usize {
+    const INLINED: &[u8] = b"\"data:";
+    let mut inlined = 0;
+    let mut rest = request;
+    while let Some(at) = rest.windows(INLINED.len()).position(|seen| seen == INLINED) {
+        let url = &rest[at + 1..];
+        let end = url.iter().position(|byte| *byte == b'"');
+        let end = end.unwrap_or(url.len());
+        inlined += end;
+        rest = &url[end..];
+    }
+    request.len() - inlined
+}
+
 /// The field that is wrong: details of such problems begin with its name.
 fn param(problem: &Problem) -> Option<&str> {
     if !matches!(problem.status, 400 | 422) {
@@ -117,6 +132,19 @@ mod tests {
 
     fn told(problem: &Problem) -> Value {
         serde_json::from_str(&error(problem)).expect("JSON")
+    }
+
+    #[test]
+    fn images_are_no_text() {
+        for (request, bytes) in [
+            ("", 0),
+            (r#"{"a":"b"}"#, 9),
+            (r#"{"url":"data:image/png;base64,AAAA"}"#, 10),
+            (r#"["data:x","data:y"]"#, 7),
+            (r#"["data:x"#, 2),
+        ] {
+            assert_eq!(text_bytes(request.as_bytes()), bytes, "{request}");
+        }
     }
 
     #[test]

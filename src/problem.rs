@@ -6,7 +6,7 @@
 
 use crate::{
     chat::{ChatError, RelayRefused, StartError},
-    limits::TooMany,
+    limits::{Spent, TooMany},
     model::Problem,
     openai,
     registry::Full,
@@ -251,6 +251,13 @@ impl From<StartError> for ApiError {
             )
             .retry_after(10),
             StartError::KeyReused => Self::key_reused(),
+            StartError::Spent(Spent { limit, wait }) => Self::new(
+                429,
+                "token-limit-exceeded",
+                "The tokens of this day are spent",
+                format!("{limit} tokens a day are admitted; there are new ones at midnight, UTC"),
+            )
+            .retry_after(begun_seconds(wait)),
             StartError::AnsweredBefore(at) => Self::new(
                 410,
                 "answered-before",

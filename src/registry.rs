@@ -11,6 +11,7 @@ pub use emitters::{Attached, Emitter, NewEmitter, Reason, Target};
 pub use generations::Slot;
 pub use listing::{EmitterFilter, EmitterPage, EmitterSort};
 
+use crate::{clock::Clock, limits::Ledger};
 use emitters::Emitters;
 use generations::Generations;
 use std::{
@@ -70,15 +71,24 @@ fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, of: &K) {
 #[derive(Debug)]
 pub struct Registry {
     options: RegistryOptions,
+    /// Every generation that leaves is counted in it.
+    pub ledger: Arc<Ledger>,
     // Two locks: a flood of attaching readers does not hold up the start of an answer. Never held together, never over I/O.
     emitters: Mutex<Emitters>,
     generations: Mutex<Generations>,
 }
 
 impl Registry {
+    /// With a ledger of its own, without limits.
     pub fn new(options: RegistryOptions) -> Arc<Self> {
+        let ledger = Ledger::new(0, &Clock::default());
+        Self::with_ledger(options, Arc::new(ledger))
+    }
+
+    pub fn with_ledger(options: RegistryOptions, ledger: Arc<Ledger>) -> Arc<Self> {
         Arc::new(Self {
             options,
+            ledger,
             emitters: Mutex::default(),
             generations: Mutex::default(),
         })

@@ -11,7 +11,7 @@ use crate::{
     demo::{self, Demo},
     emitter::EmitterOptions,
     head,
-    limits::{Logins, Requests},
+    limits::{Ledger, Logins, Requests},
     model::{User, now},
     problem,
     recorder::{Recorder, RecorderOptions},
@@ -53,6 +53,8 @@ const INDEX_AGAIN: Duration = Duration::from_secs(30);
 const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// How long receipts of idempotency keys are kept, and how often what is too old is forgotten.
 const RECEIPTS_KEPT: Duration = Duration::from_hours(24);
+/// How long it is known what was spent.
+const SPENDINGS_KEPT: Duration = Duration::from_hours(40 * 24);
 const FORGET_EVERY: Duration = Duration::from_hours(1);
 /// How often, at most and at least, deleted conversations are looked for.
 const PURGE_AT_MOST: Duration = Duration::from_secs(1);
@@ -147,7 +149,8 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
         .ensure_owner(OWNER)
         .await
         .context("cannot create the first account")?;
-    let registry = Registry::new(RegistryOptions {
+    let ledger = Arc::new(Ledger::new(config.limits.tokens_per_day, &clock));
+    let registry_options = RegistryOptions {
         emitters: config.limits.emitters,
         emitters_per_user: config.limits.emitters_per_user,
         generations: config.limits.generations,
@@ -155,7 +158,8 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
         retain: config.log.retain,
         retain_bytes: config.log.retain_bytes,
         log_bytes: config.log.bytes,
-    });
+    };
+    let registry = Registry::with_ledger(registry_options, ledger.clone());
     let recorder = open_recorder(&config, &data_dir, registry.clone(), store.clone()).await?;
     let tls = tls(&config)?;
     let listener = listen(config.server.bind)?;
@@ -176,7 +180,7 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
     };
     let upstream = upstream_options(&config, demo.as_ref());
     let chat = Chat::new(chat_options(&config), registry, store.clone(), recorder);
-    let auth = auth_options(&config, store, clock, address);
+    let auth = auth_options(&config, store, ledger, clock, address);
     let auth = Arc::new(auth);
     let options = Data::new(route_options(&config));
     let (chat_data, auth_data) = (Data::from(chat.clone()), Data::from(auth.clone()));
@@ -300,6 +304,7 @@ impl Server {
             () = chat.recorder.run() => Ok(()),
             () = auth.watch() => Ok(()),
             () = connections.watch() => Ok(()),
+            () = chat.write_down_spendings() => Ok(()),
         };
         let (backlog, _) = chat.recorder.backlog();
         if backlog > 0 {
@@ -311,6 +316,9 @@ impl Server {
         // A database that does not answer would hold the process up.
         let goodbye = async {
             auth.tell_used().await;
+            if let Err(error) = chat.write_down().await {
+                tracing::warn!(error = with_causes(&error), "some tokens are not counted");
+            }
             chat.store.close().await;
         };
         let _ = tokio::time::timeout(CLOSE, goodbye).await;
@@ -333,6 +341,8 @@ async fn keep_house(chat: &Chat, events_kept: Duration) {
             _ = forget.tick() => {
                 let forgotten = async {
                     chat.store.forget_receipts(now() - RECEIPTS_KEPT).await?;
+                    let today = chat.registry.ledger.today();
+                    chat.store.forget_spendings(today - SPENDINGS_KEPT).await?;
                     chat.store.forget_events(now() - events_kept).await
                 };
                 if let Err(error) = forgotten.await {
@@ -443,6 +453,7 @@ fn upstream_options(config: &Config, demo: Option<&Demo>) -> UpstreamOptions {
 fn auth_options(
     config: &Config,
     store: Arc<dyn Store>,
+    ledger: Arc<Ledger>,
     clock: Clock,
     bound_to: SocketAddr,
 ) -> Auth {
@@ -450,6 +461,7 @@ fn auth_options(
         store,
         known: Known::default(),
         requests: Requests::new(config.limits.requests_per_minute, &clock),
+        ledger,
         logins: Logins::new(config.limits.login_failures_per_minute, &clock),
         clock,
         cookie_name: format!("continuo_{}", bound_to.port()),

@@ -62,6 +62,7 @@ impl Reading {
         if context_bytes > chat.options.context_bytes {
             return Err(Stopper::ContextTooLarge(context_bytes));
         }
+        generation.asks(context_bytes);
         let mut completion = upstream.stream(request).await?;
         loop {
             match completion.next().await? {
@@ -88,6 +89,7 @@ impl Reading {
                 self.first_token.get_or_insert(now);
                 self.thinking.hear(&event, now);
             }
+            generation.hears(bytes);
             self.bytes += bytes;
             if self.bytes > chat.options.answer_bytes {
                 return Err(Stopper::AnswerTooLarge);

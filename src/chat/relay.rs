@@ -107,6 +107,7 @@ impl Chat {
         if keeps.is_some() && self.recorder.is_stuck() {
             return Err(StartError::SpoolFull);
         }
+        self.admit(standing).await?;
         let payloads = EventLog::of_payloads(self.registry.log_bytes());
         let (message_id, log) = match &keeps {
             None => (None, payloads.clone()),
@@ -210,6 +211,7 @@ impl Reading {
         generation: &Arc<Generation>,
         mut relay: Relay,
     ) -> Result<Option<String>, Stopper> {
+        generation.asks(openai::text_bytes(&relay.request));
         // Gone once there is an answer.
         let asked = upstream.relay(std::mem::take(&mut relay.request));
         let mut completion = unless_cancelled(generation, asked).await??;
@@ -297,6 +299,7 @@ impl Reading {
                 Delta::Model(model) => self.model = Some(model),
                 delta => {
                     let bytes = size(&delta);
+                    generation.hears(bytes);
                     self.bytes += bytes;
                     if bytes > 0 {
                         self.first_token

@@ -162,7 +162,7 @@ pub(super) async fn finish(
         tool_calls: Some(transcript.tool_calls).filter(|calls| !calls.is_empty()),
         model: reading.model,
         finish_reason,
-        usage: reading.usage,
+        usage: generation.cost(reading.usage, outcome),
         timings: Timings {
             first_token_ms: reading.first_token.map(millis),
             thinking_ms: thinking.map(millis),

@@ -53,6 +53,7 @@ impl Drop for Slot {
         for log in [Some(&self.generation.log), self.generation.payload_log()] {
             let _ = log.map(|log| log.append(&done));
         }
+        self.registry.ledger.count(&self.generation);
         let bytes = self.generation.log_bytes();
         let mut generations = self.registry.generations();
         generations.running.remove(&self.generation.id);

@@ -9,14 +9,15 @@ use crate::{
     event::{EventSegment, Transcript},
     model::{
         Conversation, ConversationId, Ending, GenerationId, GenerationRecord, Message, MessageId,
-        NodeId, Sampling, UserId,
+        NodeId, Sampling, Spending, UserId,
     },
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
-use time::OffsetDateTime;
+use time::{Date, OffsetDateTime};
+use uuid::Uuid;
 
 mod accounts;
 mod append;
@@ -32,6 +33,7 @@ mod receipts;
 mod recordings;
 mod rows;
 mod search;
+mod spending;
 mod sql;
 mod turns;
 
@@ -43,7 +45,7 @@ pub use open::{OpenError, StoreOptions, open};
 /// Everything the program keeps.
 #[async_trait]
 pub trait Store:
-    Accounts + Credentials + Conversations + SearchIndex + Turns + Recordings + Send + Sync
+    Accounts + Credentials + Conversations + SearchIndex + Spendings + Turns + Recordings + Send + Sync
 {
     /// Waits for calls under way, then closes every connection; later calls fail as unavailable. SQLite writes its log back into
     /// the file here.
@@ -333,6 +335,21 @@ pub trait SearchIndex {
     /// Indexes some of the texts that wait. False when no more of them are worth it: a hundred texts of a user are compared faster than
     /// looked up. In many short transactions: a call that is dropped has done some of it.
     async fn index_texts(&self) -> Result<bool, StoreError>;
+}
+
+/// What generations cost.
+#[async_trait]
+pub trait Spendings {
+    /// Each counts once for its user and once for its key, however often it is told.
+    async fn add_spendings(&self, spendings: &[Spending]) -> Result<(), StoreError>;
+    /// What these users and keys, by their ids, spent on a day: each of them, in this order.
+    async fn tokens_spent(
+        &self,
+        on_day: Date,
+        spenders: &[Uuid],
+    ) -> Result<Vec<(Uuid, u64)>, StoreError>;
+    /// Forgets what was spent before a day.
+    async fn forget_spendings(&self, before: Date) -> Result<u64, StoreError>;
 }
 
 /// Where a new prompt goes.

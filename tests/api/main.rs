@@ -37,6 +37,7 @@ mod sampling;
 mod stop;
 mod titles;
 mod tls;
+mod tokens;
 mod turns;
 mod upstream_faults;
 mod v1;

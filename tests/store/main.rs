@@ -22,6 +22,7 @@ mod sameness;
 mod scratch;
 mod searching;
 mod silence;
+mod spending;
 mod turns;
 
 /// A test on each engine from every `async fn fact(db: &Scratch)` named.
@@ -170,6 +171,7 @@ on_both_engines! {
         forgotten_events_do_not_come_back_with_a_late_end,
         what_ran_before_the_migration_is_recovered,
     ],
+    spending: [what_was_spent_is_known_by_user_key_and_day_and_counts_once],
     opening: [
         what_was_stored_is_there_after_reopening,
         several_processes_open_a_fresh_database_at_once,

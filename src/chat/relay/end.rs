@@ -69,7 +69,7 @@ fn end_unkept(
         tool_calls: None,
         model: reading.model,
         finish_reason,
-        usage: reading.usage,
+        usage: generation.cost(reading.usage, outcome),
         timings: Timings {
             first_token_ms: reading.first_token.map(millis),
             thinking_ms: None,
