@@ -180,8 +180,7 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
     };
     let upstream = upstream_options(&config, demo.as_ref());
     let chat = Chat::new(chat_options(&config), registry, store.clone(), recorder);
-    let auth = auth_options(&config, store, ledger, clock, address);
-    let auth = Arc::new(auth);
+    let auth = Arc::new(auth_options(&config, store, ledger, clock, address));
     let options = Data::new(route_options(&config));
     let (chat_data, auth_data) = (Data::from(chat.clone()), Data::from(auth.clone()));
     let node = Data::new(node);
