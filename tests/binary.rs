@@ -7,6 +7,8 @@ mod ending;
 mod refusals;
 #[path = "binary/revoking.rs"]
 mod revoking;
+#[path = "binary/secrets.rs"]
+mod secrets;
 mod support;
 #[path = "binary/tls.rs"]
 mod tls;

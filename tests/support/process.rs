@@ -88,6 +88,10 @@ impl Process {
         assert!(sent.expect("kill is installed").success());
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Its resident memory.
     pub fn resident_kib(&self) -> u64 {
         let id = self.child.id().expect("it runs");
