@@ -300,6 +300,8 @@ mod tests {
             ("x-forwarded-for", "192.0.2.1"),
             ("x-forwarded-proto", "HTTPS")
         ]));
+        let proxied = ("x-forwarded-for", "192.0.2.1, 10.2.2.2");
+        assert!(https(&[proxied, ("x-forwarded-proto", "https, http")]));
         let two = ("x-forwarded-for", "1.1.1.1, 192.0.2.1");
         assert!(https(&[two, ("x-forwarded-proto", "https")]), "one for all");
         assert!(
