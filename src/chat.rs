@@ -41,6 +41,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use twins::{Repeats, Twins};
+use utoipa::ToSchema;
 
 /// What `chat` keeps to.
 #[derive(Debug, Clone)]
@@ -103,7 +104,7 @@ pub struct Start {
 }
 
 /// The ids of a started turn, and the JSON that answers it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Started {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_message_id: Option<MessageId>,

@@ -11,9 +11,10 @@ use crate::{
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// One event of the HTTP contract. Readers ignore the names they do not know.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Event {
     Started(Started),
@@ -47,23 +48,29 @@ pub enum Event {
     Unavailable(Problem),
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = EventStarted)]
 pub struct Started {
     pub generation_id: GenerationId,
     pub conversation_id: ConversationId,
     pub message_id: MessageId,
+    #[schema(required)]
     pub parent_id: Option<MessageId>,
+    #[schema(required)]
     pub model: Option<String>,
     /// Of a continued answer: how many characters (Unicode code points) of its message were there before and are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<u64>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Done {
     pub outcome: Outcome,
+    #[schema(required)]
     pub finish_reason: Option<String>,
+    #[schema(required)]
     pub usage: Option<Usage>,
+    #[schema(required)]
     pub timings: Option<Timings>,
     /// False when the store could not take the answer: it lives in memory only.
     pub stored: bool,
@@ -72,7 +79,7 @@ pub struct Done {
 }
 
 /// The content of a `snapshot`: what a reader has assembled, in text and in blocks.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Snapshot {
     #[serde(flatten)]
     transcript: Transcript,
@@ -99,7 +106,7 @@ impl Snapshot {
 }
 
 /// Why a position is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
     /// The events after it are no longer kept one by one.
@@ -205,11 +212,12 @@ impl EventSegment {
 const MAX_TOOL_CALLS: usize = 1024;
 
 /// What a reader has assembled after some event, blocks aside: they follow from the text. In the end, the stored message.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Transcript {
     pub text: String,
     pub reasoning: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
     pub tool_calls: Vec<Map<String, Value>>,
 }
 

@@ -43,14 +43,18 @@ pub use stream::Blocks;
 use definitions::Definitions;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// A top-level block: its node as JSON.
 pub type Block = Box<RawValue>;
 
 /// A text as a reader is shown it: the blocks that are finished, and the source text behind them.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Rendered {
+    // Of a message only where they were asked for.
+    #[schema(value_type = Vec<Value>, required = false)]
     pub blocks: Vec<Block>,
+    #[schema(required = false)]
     pub tail: String,
 }
 
@@ -76,10 +80,11 @@ impl Rendered {
 }
 
 /// What a `block` event says.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct NewBlocks {
     /// The blocks from here on are replaced.
     pub index: usize,
+    #[schema(value_type = Vec<Value>)]
     pub nodes: Vec<Block>,
     pub tail: String,
 }

@@ -6,12 +6,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, fmt, str::FromStr};
 use time::{Date, OffsetDateTime};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Object, ObjectBuilder, RefOr, Schema, Type},
+};
 use uuid::Uuid;
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
 
@@ -103,6 +107,14 @@ macro_rules! words {
             }
         }
 
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                one_of([$($word),*]).into()
+            }
+        }
+
+        impl ToSchema for $name {}
+
         impl FromStr for $name {
             type Err = UnknownWord;
             fn from_str(word: &str) -> Result<Self, UnknownWord> {
@@ -174,7 +186,7 @@ impl FromStr for Progress {
 }
 
 /// An account. `operator` may see and end everybody's connections.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct User {
     pub id: UserId,
     pub name: String,
@@ -187,7 +199,7 @@ pub struct User {
 
 /// What a user or a key may use, where that is not as configured; 0: as much as they like. A key without a limit of its own has its user's
 /// only.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -204,7 +216,7 @@ pub struct Limits {
 }
 
 /// An API key as its owner may see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Key {
     pub id: KeyId,
     pub user_id: UserId,
@@ -215,20 +227,24 @@ pub struct Key {
     #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
     #[serde(serialize_with = "timestamp::or_null")]
+    #[schema(required)]
     pub expires_at: Option<OffsetDateTime>,
     /// To the minute; a login by it counts as a use of its own.
     #[serde(serialize_with = "timestamp::or_null")]
+    #[schema(required)]
     pub last_used_at: Option<OffsetDateTime>,
     #[serde(serialize_with = "timestamp::or_null")]
+    #[schema(required)]
     pub revoked_at: Option<OffsetDateTime>,
 }
 
 /// A login as its owner may see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Login {
     pub id: LoginId,
     pub user_id: UserId,
     /// The API key that logged in, if it was one.
+    #[schema(required)]
     pub key_id: Option<KeyId>,
     #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
@@ -238,7 +254,9 @@ pub struct Login {
     #[serde(with = "timestamp")]
     pub expires_at: OffsetDateTime,
     /// Of the browser that logged in, and where it was.
+    #[schema(required)]
     pub user_agent: Option<String>,
+    #[schema(required)]
     pub address: Option<String>,
 }
 
@@ -259,12 +277,14 @@ impl fmt::Display for Credential {
 }
 
 /// A conversation without its messages.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Conversation {
     pub id: ConversationId,
     pub title: String,
+    #[schema(required)]
     pub model: Option<String>,
     /// The system prompt.
+    #[schema(required)]
     pub system: Option<String>,
     /// Of its answers, where a question does not say.
     pub sampling: Sampling,
@@ -273,6 +293,7 @@ pub struct Conversation {
     /// Counts changes of the fields above only; the `ETag`.
     pub version: i64,
     /// The message that the next prompt continues.
+    #[schema(required)]
     pub head_id: Option<MessageId>,
     #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
@@ -281,19 +302,22 @@ pub struct Conversation {
 }
 
 /// One turn of a conversation. Messages form a tree by `parent_id`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Message {
     pub id: MessageId,
+    #[schema(required)]
     pub parent_id: Option<MessageId>,
     pub role: Role,
     pub content: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
     pub tool_calls: Option<Vec<Map<String, Value>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     #[serde(serialize_with = "message_status")]
+    #[schema(schema_with = message_words)]
     pub status: Progress,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
@@ -311,7 +335,7 @@ pub struct Message {
 }
 
 /// A generation as a client may read it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct GenerationRecord {
     pub id: GenerationId,
     /// Absent, as the message is, of an answer that no conversation keeps.
@@ -320,6 +344,7 @@ pub struct GenerationRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
     #[serde(serialize_with = "generation_status")]
+    #[schema(schema_with = generation_words)]
     pub status: Progress,
     /// The position of its latest event.
     pub seq: u64,
@@ -362,7 +387,7 @@ pub struct Ending {
 }
 
 /// Tokens, as the upstream counted them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
@@ -411,7 +436,7 @@ impl Spending {
 }
 
 /// How long it took, in milliseconds since the generation started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Timings {
     /// Until the first text, thinking text or tool call; absent when none came.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -423,16 +448,17 @@ pub struct Timings {
 }
 
 /// A fragment of a tool call: `index` says of which; `name` and `arguments` strings of one call are concatenated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ToolCallFragment {
     pub index: usize,
     /// What the upstream sent besides the index: `id`, `type`, `function`, and fields that nobody knows.
     #[serde(flatten)]
+    #[schema(value_type = Object)]
     pub fields: Map<String, Value>,
 }
 
 /// How the answer is sampled; what is absent is the upstream's choice. Names and ranges as in OpenAI's reference.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Sampling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
@@ -468,11 +494,13 @@ impl Sampling {
 }
 
 /// An RFC 9457 problem: the body of every error, and part of a `done` that did not end well.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `/problems/<name>`; stable.
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     pub kind: Cow<'static, str>,
+    #[schema(value_type = String)]
     pub title: Cow<'static, str>,
     /// The HTTP status that says the same; in a `done`, the upstream's where it gave one.
     pub status: u16,
@@ -502,6 +530,27 @@ impl Problem {
             generation_id: None,
         }
     }
+}
+
+/// The words that a status may be.
+fn words_of(word: fn(Progress) -> &'static str) -> Object {
+    use Outcome::{Completed, Failed, Interrupted, Stopped, Truncated};
+    let ended = [Completed, Stopped, Failed, Interrupted, Truncated].map(Progress::Ended);
+    let words = [Progress::Running].into_iter().chain(ended).map(word);
+    one_of(words)
+}
+
+fn one_of(words: impl IntoIterator<Item = &'static str>) -> Object {
+    let schema = ObjectBuilder::new().schema_type(Type::String);
+    schema.enum_values(Some(words)).build()
+}
+
+fn message_words() -> Object {
+    words_of(Progress::of_message)
+}
+
+fn generation_words() -> Object {
+    words_of(Progress::of_generation)
 }
 
 #[expect(

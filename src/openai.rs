@@ -18,20 +18,27 @@ use crate::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// What ends a stream that the upstream has ended.
 pub const DONE: &str = "[DONE]";
 
-#[derive(Serialize)]
-struct Refusal<'a> {
+/// The body of an error.
+#[derive(Serialize, ToSchema)]
+pub struct Refusal<'a> {
+    #[schema(value_type = ErrorObject)]
     error: ErrorObject<'a>,
 }
 
-#[derive(Serialize)]
-struct ErrorObject<'a> {
+#[derive(Serialize, ToSchema)]
+pub struct ErrorObject<'a> {
+    #[schema(value_type = String)]
     message: &'a str,
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     kind: &'static str,
+    /// The field that is wrong.
+    #[schema(value_type = Option<String>, required)]
     param: Option<&'a str>,
     code: String,
 }

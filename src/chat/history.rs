@@ -13,23 +13,26 @@ use crate::{
 };
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// A conversation as it is read, with the one of its running generations that a reader would follow.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ConversationRead<M = MessageRead> {
     #[serde(flatten)]
     pub conversation: Conversation,
     pub messages: Vec<M>,
+    #[schema(required)]
     pub generation: Option<RunningAt>,
     /// Of one branch, not of the whole tree.
     #[serde(flatten)]
+    #[schema(value_type = BranchEnds)]
     pub ends: Option<BranchEnds>,
     /// Messages whose text may still grow within its last block.
     #[serde(skip)]
     pub open: Vec<MessageId>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct MessageRead {
     #[serde(flatten)]
     pub message: Message,
@@ -39,14 +42,15 @@ pub struct MessageRead {
 }
 
 /// Where a branch leads, and whether there is more of it above.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct BranchEnds {
     pub leaf_id: Option<MessageId>,
+    #[schema(required = false)]
     pub earlier: bool,
 }
 
 /// Attaching to this generation at this position continues the text of its message exactly.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct RunningAt {
     pub id: GenerationId,
     pub seq: u64,
@@ -62,10 +66,11 @@ pub enum BranchRead {
 }
 
 /// A row of a list, with the generation that a reader would follow.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ListedRead {
     #[serde(flatten)]
     pub listed: Listed,
+    #[schema(required)]
     pub generation: Option<RunningAt>,
 }
 

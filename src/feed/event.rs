@@ -6,9 +6,10 @@ use crate::{
     model::{Conversation, ConversationId, GenerationId, MessageId, Progress},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One event of the HTTP contract. Readers ignore the names they do not know.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum FeedEvent<'a> {
     /// What holds at this position. Conversations are not part of it: they are listed.
@@ -25,7 +26,9 @@ pub enum FeedEvent<'a> {
     /// It began, or it ended and its end is kept.
     Generation {
         id: GenerationId,
+        #[schema(required)]
         conversation_id: Option<ConversationId>,
+        #[schema(required)]
         message_id: Option<MessageId>,
         status: &'static str,
     },
@@ -34,10 +37,12 @@ pub enum FeedEvent<'a> {
 }
 
 /// A generation that runs at the position of a snapshot; `seq` is how far its own log is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Running {
     id: GenerationId,
+    #[schema(required)]
     conversation_id: Option<ConversationId>,
+    #[schema(required)]
     message_id: Option<MessageId>,
     seq: u64,
 }

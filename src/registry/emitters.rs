@@ -17,6 +17,7 @@ use std::{
 };
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+use utoipa::ToSchema;
 
 /// What an emitter reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,7 +38,7 @@ impl Target {
 }
 
 /// Why an emitter left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Reason {

@@ -14,11 +14,12 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 /// Keys of a user that are neither revoked nor over.
 const KEYS_AT_MOST: usize = 100;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct MakeKey {
     #[serde(deserialize_with = "text")]
     name: String,
@@ -31,22 +32,24 @@ pub(super) struct MakeKey {
     limits: Option<Limits>,
 }
 
-#[derive(Serialize)]
-struct MadeKey<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct MadeKey<'a> {
     #[serde(flatten)]
+    #[schema(value_type = Key)]
     key: &'a Key,
     /// The key itself, this once.
     #[serde(rename = "key")]
+    #[schema(value_type = String)]
     secret: &'a str,
 }
 
-#[derive(Serialize)]
-struct Items<T> {
-    items: Vec<T>,
+#[derive(Serialize, ToSchema)]
+pub(super) struct Items<T> {
+    pub items: Vec<T>,
 }
 
-#[derive(Serialize)]
-struct LoginView {
+#[derive(Serialize, ToSchema)]
+pub(super) struct LoginView {
     #[serde(flatten)]
     login: Login,
     /// The one that asks.

@@ -20,11 +20,13 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 
 /// The longest search, in characters.
 const SEARCH_CHARACTERS: usize = 1000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
     q: Option<String>,
     cursor: Option<String>,
@@ -84,7 +86,7 @@ fn parse_cursor(cursor: &str) -> Result<ListCursor, ApiError> {
     parse().ok_or_else(|| ApiError::malformed("cursor: not one that this list gave"))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Create {
     #[serde(default, deserialize_with = "optional_text")]
     title: Option<String>,
@@ -137,7 +139,7 @@ pub(super) async fn create(
         .json(body))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Change {
     #[serde(default, deserialize_with = "optional_text")]
     title: Option<String>,
@@ -156,10 +158,11 @@ pub(super) struct Change {
 }
 
 /// A conversation without its messages, and the generation that a reader would follow.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Shown {
     #[serde(flatten)]
     pub conversation: Conversation,
+    #[schema(required)]
     pub generation: Option<RunningAt>,
 }
 

@@ -19,6 +19,7 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 
 /// What an export calls itself.
 pub(super) const FORMAT: &str = "continuo.conversation";
@@ -26,15 +27,16 @@ pub(super) const FORMAT_VERSION: u32 = 1;
 /// The longest name of a file without its extension, in bytes: file systems take 255, and browsers put numbers behind it.
 const NAME_BYTES: usize = 180;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
     #[serde(default)]
     format: Format,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Format {
+pub(super) enum Format {
     #[default]
     Json,
     Markdown,
@@ -75,8 +77,9 @@ pub(super) async fn export(
     })
 }
 
-#[derive(Serialize)]
-struct Exported {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Exported {
+    #[schema(value_type = String)]
     format: &'static str,
     format_version: u32,
     title: String,

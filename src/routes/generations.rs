@@ -19,6 +19,7 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
 
 pub(super) async fn read(
     current: CurrentUser,
@@ -50,7 +51,8 @@ fn unknown() -> ApiError {
     ApiError::not_found("generation")
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     pub after: Option<String>,
     /// Seconds.
@@ -95,8 +97,8 @@ pub(super) async fn events(
     }
 }
 
-#[derive(Serialize)]
-struct Polled {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Polled {
     events: Vec<PolledEvent>,
     /// Where the next poll goes on.
     next: u64,
@@ -104,11 +106,13 @@ struct Polled {
     closed: bool,
 }
 
-#[derive(Serialize)]
-struct PolledEvent {
+#[derive(Serialize, ToSchema)]
+pub(super) struct PolledEvent {
     /// Its position; a `gap` has that of the snapshot after it.
     seq: u64,
+    #[schema(value_type = String)]
     event: &'static str,
+    #[schema(value_type = Object)]
     data: Box<RawValue>,
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{chat::Chat, problem::ApiError, registry::Full};
 use actix_web::{HttpResponse, web::Data};
-use serde_json::json;
+use serde::Serialize;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// A check that takes longer has failed.
 const CHECK: Duration = Duration::from_secs(2);
@@ -13,6 +14,19 @@ pub(super) async fn live() -> HttpResponse {
         .insert_header(("cache-control", "no-store"))
         .content_type("text/plain")
         .body("ok\n")
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
+    /// `ready` or `degraded`.
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// `available`, `catching up` or `unavailable`.
+    #[schema(value_type = String)]
+    store: &'static str,
+    /// What waits on disk for the database, in files and in bytes.
+    backlog: usize,
+    backlog_bytes: u64,
 }
 
 /// 200 `ready`; 200 `degraded` while the store is away or catches up: running answers go on, are kept on disk and can be read by
@@ -34,7 +48,10 @@ pub(super) async fn ready(chat: Data<Chat>) -> Result<HttpResponse, ApiError> {
     };
     Ok(HttpResponse::Ok()
         .insert_header(("cache-control", "no-store"))
-        .json(
-            json!({ "status": status, "store": store, "backlog": backlog, "backlog_bytes": bytes }),
-        ))
+        .json(Ready {
+            status,
+            store,
+            backlog,
+            backlog_bytes: bytes,
+        }))
 }

@@ -15,8 +15,10 @@ use actix_web::{
     web::{self, Data, Query},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ReadParameters {
     /// Any number but 0: with the Markdown blocks of every message.
     #[serde(default)]
@@ -82,8 +84,8 @@ impl ReadParameters {
 }
 
 /// A message with its Markdown blocks.
-#[derive(Serialize)]
-struct MessageInBlocks {
+#[derive(Serialize, ToSchema)]
+pub(super) struct MessageInBlocks {
     #[serde(flatten)]
     read: MessageRead,
     #[serde(flatten)]

@@ -22,10 +22,11 @@ use actix_web::{
 };
 use serde::Deserialize;
 use tracing_actix_web::RequestId;
+use utoipa::ToSchema;
 
 /// What is asked, and how to answer; regenerating and continuing have no content. Flat: a flattened part would refuse the whole body for a lone
 /// surrogate in a field that nobody reads.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Asked {
     #[serde(default, deserialize_with = "optional_text")]
     content: Option<String>,

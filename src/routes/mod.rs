@@ -3,6 +3,7 @@
 mod accounts;
 mod attach;
 mod body;
+mod contract;
 mod conversations;
 mod export;
 mod feed;
@@ -16,6 +17,7 @@ mod models;
 mod operator;
 mod page;
 mod session;
+mod table;
 mod users;
 mod v1;
 
@@ -24,12 +26,12 @@ use crate::{
     model::{ConversationId, GenerationId},
     problem::ApiError,
 };
-use actix_web::{
-    Resource, Route, guard,
-    web::{self, ServiceConfig, delete, patch, post},
-};
+use actix_web::web::{self, ServiceConfig};
+use contract::operations as says;
 use serde::Serialize;
 use std::time::Duration;
+use table::{Entry, at, file};
+use utoipa::ToSchema;
 
 /// What handlers keep to.
 #[derive(Debug, Clone)]
@@ -58,152 +60,82 @@ pub fn routes(app: &mut ServiceConfig) {
     .app_data(
         web::QueryConfig::default()
             .error_handler(|error, _| ApiError::malformed(format!("query: {error}")).into()),
-    )
-    .service(only("/", get().to(page::index)))
-    .service(only("/assets/{hash}/{file}", get().to(page::asset)))
-    .service(only("/favicon.ico", get().to(page::favicon)))
-    .service(only("/livez", get().to(health::live)))
-    .service(only("/readyz", get().to(health::ready)))
-    .service(
-        web::resource("/api/session")
-            .route(post().to(session::log_in))
-            .route(get().to(session::who_am_i))
-            .route(delete().to(session::log_out)),
-    )
-    .configure(account_routes)
-    .service(
-        web::resource("/api/conversations")
-            .route(get().to(conversations::list))
-            .route(post().to(conversations::create)),
-    )
-    // Before the ids, of which it is none.
-    .service(only("/api/conversations/import", post().to(import::import)))
-    .service(
-        web::resource("/api/conversations/{id}")
-            .route(get().to(history::read))
-            .route(patch().to(conversations::change))
-            .route(delete().to(conversations::delete)),
-    )
-    .service(only(
-        "/api/conversations/{id}/export",
-        get().to(export::export),
-    ))
-    .service(only(
-        "/api/conversations/{id}/restore",
-        post().to(conversations::restore),
-    ))
-    .service(only(
-        "/api/conversations/{id}/messages",
-        post().to(messages::prompt),
-    ))
-    .service(only(
-        "/api/messages/{id}/regenerate",
-        post().to(messages::regenerate),
-    ))
-    .service(only(
-        "/api/messages/{id}/continue",
-        post().to(messages::carry_on),
-    ))
-    .service(only("/api/generations/{id}", get().to(generations::read)))
-    // No HEAD: it would attach.
-    .service(only(
-        "/api/generations/{id}/events",
-        web::get().to(generations::events),
-    ))
-    .service(only(
-        "/api/generations/{id}/stop",
-        post().to(generations::stop),
-    ))
-    .service(only("/api/models", get().to(models::list)))
-    .service(only("/v1/models", get().to(v1::models)))
-    // The ids of models may have slashes.
-    .service(only("/v1/models/{id:.+}", get().to(v1::model)))
-    .service(only("/v1/chat/completions", post().to(v1::complete)))
-    .service(only("/v1/generations/{id}", get().to(generations::read)))
-    // No HEAD: it would attach.
-    .service(only(
-        "/v1/generations/{id}/events",
-        web::get().to(v1::events),
-    ))
-    .service(only(
-        "/v1/generations/{id}/cancel",
-        post().to(generations::stop),
-    ))
-    // No HEAD: it would attach.
-    .service(only("/api/feed", web::get().to(feed::events)))
-    .service(only("/api/operator/emitters", get().to(operator::emitters)))
-    .service(only(
-        "/api/operator/emitters/{id}",
-        delete().to(operator::end_emitter),
-    ))
-    .service(only(
-        "/api/operator/generations",
-        get().to(operator::generations),
-    ))
-    .service(only(
-        "/api/operator/generations/{id}/stop",
-        post().to(operator::stop),
-    ))
-    .service(only("/api/operator/drain", post().to(operator::drain)));
+    );
+    for entry in table() {
+        entry.register(app);
+    }
 }
 
-/// Keys, logins and users.
-fn account_routes(app: &mut ServiceConfig) {
-    app.service(
-        web::resource("/api/keys")
-            .route(get().to(accounts::keys))
-            .route(post().to(accounts::make_key)),
-    )
-    .service(only("/api/keys/{id}", delete().to(accounts::revoke_key)))
-    .service(only("/api/sessions", get().to(accounts::sessions)))
-    .service(only(
-        "/api/sessions/{id}",
-        delete().to(accounts::end_session),
-    ))
-    .service(
-        web::resource("/api/operator/users")
-            .route(get().to(users::list))
-            .route(post().to(users::make)),
-    )
-    .service(only("/api/operator/users/{id}", patch().to(users::change)))
-    .service(
-        web::resource("/api/operator/users/{id}/keys")
-            .route(get().to(users::keys))
-            .route(post().to(users::make_key)),
-    )
-    .service(only(
-        "/api/operator/users/{id}/sessions",
-        get().to(users::sessions),
-    ))
-    .service(only(
-        "/api/operator/users/{id}/login-link",
-        post().to(users::login_link),
-    ))
-    .service(only(
-        "/api/operator/keys/{id}",
-        delete().to(users::revoke_key),
-    ))
-    .service(only(
-        "/api/operator/sessions/{id}",
-        delete().to(users::end_session),
-    ));
-}
-
-/// A path that takes one method; `App::route` would call the other methods' path unknown.
-fn only(path: &str, route: Route) -> Resource {
-    web::resource(path).route(route)
-}
-
-/// GET, and HEAD, which is answered the same way without the body.
-fn get() -> Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+/// Each path with its methods, and what the contract says about them. The first that matches a request counts.
+fn table() -> Vec<Entry> {
+    vec![
+        file("/", page::index),
+        file("/assets/{hash}/{file}", page::asset),
+        file("/favicon.ico", page::favicon),
+        at("/livez").get(health::live, says::live),
+        at("/readyz").get(health::ready, says::ready),
+        at("/api/openapi.json").get(contract::show, says::contract),
+        at("/api/session")
+            .post(session::log_in, says::log_in)
+            .get(session::who_am_i, says::who_am_i)
+            .delete(session::log_out, says::log_out),
+        at("/api/keys")
+            .get(accounts::keys, says::keys)
+            .post(accounts::make_key, says::make_key),
+        at("/api/keys/{id}").delete(accounts::revoke_key, says::revoke_key),
+        at("/api/sessions").get(accounts::sessions, says::sessions),
+        at("/api/sessions/{id}").delete(accounts::end_session, says::end_session),
+        at("/api/conversations")
+            .get(conversations::list, says::list)
+            .post(conversations::create, says::create),
+        // Before the ids, of which it is none.
+        at("/api/conversations/import").post(import::import, says::import),
+        at("/api/conversations/{id}")
+            .get(history::read, says::read)
+            .patch(conversations::change, says::change)
+            .delete(conversations::delete, says::delete),
+        at("/api/conversations/{id}/export").get(export::export, says::export),
+        at("/api/conversations/{id}/restore").post(conversations::restore, says::restore),
+        at("/api/conversations/{id}/messages").post(messages::prompt, says::prompt),
+        at("/api/messages/{id}/regenerate").post(messages::regenerate, says::regenerate),
+        at("/api/messages/{id}/continue").post(messages::carry_on, says::carry_on),
+        at("/api/generations/{id}").get(generations::read, says::generation_read),
+        at("/api/generations/{id}/events").attach(generations::events, says::events),
+        at("/api/generations/{id}/stop").post(generations::stop, says::stop),
+        at("/api/models").get(models::list, says::models),
+        at("/api/feed").attach(feed::events, says::feed),
+        at("/v1/models").get(v1::models, says::openai_models),
+        // The ids of models may have slashes.
+        at("/v1/models/{id:.+}").get(v1::model, says::openai_model),
+        at("/v1/chat/completions").post(v1::complete, says::completions),
+        at("/v1/generations/{id}").get(generations::read, says::generation_read_v1),
+        at("/v1/generations/{id}/events").attach(v1::events, says::payloads),
+        at("/v1/generations/{id}/cancel").post(generations::stop, says::cancel),
+        at("/api/operator/users")
+            .get(users::list, says::users)
+            .post(users::make, says::make_user),
+        at("/api/operator/users/{id}").patch(users::change, says::change_user),
+        at("/api/operator/users/{id}/keys")
+            .get(users::keys, says::user_keys)
+            .post(users::make_key, says::make_user_key),
+        at("/api/operator/users/{id}/sessions").get(users::sessions, says::user_sessions),
+        at("/api/operator/users/{id}/login-link").post(users::login_link, says::login_link),
+        at("/api/operator/keys/{id}").delete(users::revoke_key, says::revoke_any_key),
+        at("/api/operator/sessions/{id}").delete(users::end_session, says::end_any_session),
+        at("/api/operator/emitters").get(operator::emitters, says::emitters),
+        at("/api/operator/emitters/{id}").delete(operator::end_emitter, says::end_emitter),
+        at("/api/operator/generations").get(operator::generations, says::running),
+        at("/api/operator/generations/{id}/stop").post(operator::stop, says::stop_any),
+        at("/api/operator/drain").post(operator::drain, says::drain),
+    ]
 }
 
 /// A list, and how to ask for what follows.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Page<T> {
     items: Vec<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// For the next page, when there is one: `cursor`.
     next: Option<String>,
 }
 

@@ -4,17 +4,21 @@ use crate::{auth::CurrentUser, chat::Chat, model::Problem, upstream::Upstream};
 use actix_web::{HttpResponse, http::header, web::Data};
 use serde::Serialize;
 use tracing_actix_web::RequestId;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
-struct Models<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Models<'a> {
+    #[schema(value_type = Vec<Model>)]
     items: Vec<Model<'a>>,
+    #[schema(required)]
     default: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Problem>,
 }
 
-#[derive(Serialize)]
-struct Model<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Model<'a> {
+    #[schema(value_type = String)]
     id: &'a str,
 }
 

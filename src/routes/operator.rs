@@ -16,8 +16,10 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EmittersQuery {
     user: Option<UserId>,
     session: Option<String>,
@@ -26,30 +28,36 @@ pub(super) struct EmittersQuery {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct EmitterList {
+#[derive(Serialize, ToSchema)]
+pub(super) struct EmitterList {
     items: Vec<EmitterView>,
     /// How many match the filter.
     total: usize,
     opened: u64,
+    #[schema(value_type = BTreeMap<String, u64>)]
     closed: BTreeMap<Reason, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-#[derive(Serialize)]
-struct EmitterView {
+#[derive(Serialize, ToSchema)]
+pub(super) struct EmitterView {
     id: EmitterId,
     user_id: UserId,
     /// What the client named, else its login or key.
     session: String,
+    #[schema(value_type = String)]
     kind: &'static str,
     /// Of a feed none: it is its user's.
+    #[schema(required)]
     target: Option<GenerationId>,
+    #[schema(required)]
     conversation_id: Option<ConversationId>,
     node: NodeId,
     /// With its port where that is known.
+    #[schema(required)]
     peer: Option<String>,
+    #[schema(value_type = Option<String>, required)]
     user_agent: Option<Box<str>>,
     #[serde(with = "crate::model::timestamp")]
     opened_at: OffsetDateTime,
@@ -163,11 +171,13 @@ pub(super) async fn end_emitter(
     }
 }
 
-#[derive(Serialize)]
-struct RunningView {
+#[derive(Serialize, ToSchema)]
+pub(super) struct RunningView {
     id: GenerationId,
     user_id: UserId,
+    #[schema(required)]
     conversation_id: Option<ConversationId>,
+    #[schema(required)]
     message_id: Option<MessageId>,
     node: NodeId,
     #[serde(with = "crate::model::timestamp")]
@@ -177,6 +187,12 @@ struct RunningView {
     /// Events a second since the start; most upstreams send a token an event.
     tokens_per_second: f64,
     readers: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct RunningList {
+    items: Vec<RunningView>,
+    total: usize,
 }
 
 pub(super) async fn generations(_: Operator, chat: Data<Chat>, node: Data<NodeId>) -> HttpResponse {
@@ -207,7 +223,10 @@ pub(super) async fn generations(_: Operator, chat: Data<Chat>, node: Data<NodeId
             }
         })
         .collect();
-    let body = serde_json::json!({ "total": items.len(), "items": items });
+    let body = RunningList {
+        total: items.len(),
+        items,
+    };
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(body)
@@ -225,11 +244,21 @@ pub(super) async fn stop(
     Ok(HttpResponse::Ok().json(record))
 }
 
+#[derive(Serialize, ToSchema)]
+pub(super) struct Draining {
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// Answers that are not over yet.
+    running: usize,
+}
+
 /// 202: the process ends once its answers have, as after SIGTERM. Repeating it changes nothing.
 pub(super) async fn drain(_: Operator, chat: Data<Chat>) -> HttpResponse {
     chat.ask_to_drain();
-    let body =
-        serde_json::json!({ "status": "draining", "running": chat.registry.running().len() });
+    let body = Draining {
+        status: "draining",
+        running: chat.registry.running().len(),
+    };
     HttpResponse::Accepted()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(body)

@@ -13,17 +13,20 @@ use crate::{
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
+use utoipa::ToSchema;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct LogIn {
     #[serde(deserialize_with = "text")]
     token: String,
 }
 
-#[derive(Serialize)]
-struct Who<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Who<'a> {
+    #[schema(value_type = User)]
     user: &'a User,
     /// `login` or `key`.
+    #[schema(value_type = String)]
     by: &'static str,
 }
 

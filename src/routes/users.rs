@@ -1,7 +1,7 @@
 //! What an operator does with accounts: list, make, change, and everybody's keys and logins.
 
 use super::{
-    accounts::{MakeKey, check_name, gone, keys_of, make_key_for, read, sessions_of},
+    accounts::{Items, MakeKey, check_name, gone, keys_of, make_key_for, read, sessions_of},
     body::{Json, limits, made, text},
 };
 use crate::{
@@ -16,10 +16,10 @@ use actix_web::{
     web::{Data, Path},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct MakeUser {
     #[serde(deserialize_with = "text")]
     name: String,
@@ -27,7 +27,7 @@ pub(super) struct MakeUser {
     operator: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct ChangeUser {
     disabled: Option<bool>,
     operator: Option<bool>,
@@ -37,8 +37,8 @@ pub(super) struct ChangeUser {
 }
 
 /// A way in for somebody who has none yet: whoever opens it on this server is logged in, once.
-#[derive(Serialize)]
-struct LoginLink {
+#[derive(Serialize, ToSchema)]
+pub(super) struct LoginLink {
     /// Of this server's origin.
     link: String,
     #[serde(with = "timestamp")]
@@ -47,7 +47,7 @@ struct LoginLink {
 
 pub(super) async fn list(_: Operator, auth: Data<Auth>) -> Result<HttpResponse, ApiError> {
     let items = auth.store.users().await?;
-    Ok(read(&json!({ "items": items })))
+    Ok(read(&Items { items }))
 }
 
 pub(super) async fn make(

@@ -24,8 +24,9 @@ use actix_web::{
     http::header::{self, HeaderValue},
     web::{Data, Path, Query},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
 use tracing_actix_web::RequestId;
+use utoipa::ToSchema;
 
 /// `true`: the answer goes on when nobody reads it any more.
 const DETACH: &str = "x-continuo-detach";
@@ -222,10 +223,13 @@ pub(super) async fn models(
     if let (true, Some(problem)) = (list.ids.is_empty(), list.problem) {
         return Err(problem.into());
     }
-    let data: Vec<_> = list.ids.iter().map(|id| model_object(id)).collect();
+    let data = list.ids.iter().map(|id| model_object(id)).collect();
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(json!({ "object": "list", "data": data })))
+        .json(ModelObjects {
+            object: "list",
+            data,
+        }))
 }
 
 pub(super) async fn model(
@@ -252,6 +256,30 @@ pub(super) async fn model(
 }
 
 /// The model server knows since when; nobody asks.
-fn model_object(id: &str) -> Value {
-    json!({ "id": id, "object": "model", "created": 0, "owned_by": "upstream" })
+fn model_object(id: &str) -> ModelObject<'_> {
+    ModelObject {
+        id,
+        object: "model",
+        created: 0,
+        owned_by: "upstream",
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelObjects<'a> {
+    #[schema(value_type = String)]
+    object: &'static str,
+    #[schema(value_type = Vec<ModelObject>)]
+    data: Vec<ModelObject<'a>>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelObject<'a> {
+    #[schema(value_type = String)]
+    id: &'a str,
+    #[schema(value_type = String)]
+    object: &'static str,
+    created: u64,
+    #[schema(value_type = String)]
+    owned_by: &'static str,
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 use time::{Date, OffsetDateTime};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 mod accounts;
@@ -122,7 +123,7 @@ impl From<&Conversation> for ListCursor {
 }
 
 /// A row of a list; `snippet` is the text around the first hit of a search, about 160 characters.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Listed {
     #[serde(flatten)]
     pub conversation: Conversation,

@@ -231,12 +231,13 @@ const ROUTES: [(&str, &str); 43] = [
     ("POST", "/v1/generations/{id}/cancel"),
 ];
 /// Those that need nobody.
-const OPEN: [&str; 5] = [
+const OPEN: [&str; 6] = [
     "/",
     "/assets/{hash}/{file}",
     "/favicon.ico",
     "/livez",
     "/readyz",
+    "/api/openapi.json",
 ];
 
 #[tokio::test]
