@@ -182,9 +182,7 @@ class Visitor {
     await page.goto(tab.page.url());
     const other = new Tab(page);
     await other.answer.waitFor();
-    // A long one takes several frames.
-    const built = () => other.prose.evaluate((prose) => new Promise((resolve) => requestAnimationFrame(() => resolve(prose.textContent.length))));
-    for (let length = -1, next; (next = await built()) !== length; length = next);
+    await other.built();
     assertSame(await tab.rendered(), await other.rendered());
     await page.close();
     return stored;
@@ -253,6 +251,12 @@ class Tab {
       return status && status !== 'streaming';
     }, undefined, { timeout: 2 * PATIENCE });
     assert.equal(await this.answer.getAttribute('data-status'), outcome);
+  }
+
+  /** Until all of the latest answer is built: a long one takes several frames. */
+  async built() {
+    const length = () => this.prose.evaluate((prose) => new Promise((resolve) => requestAnimationFrame(() => resolve(prose.textContent.length))));
+    for (let before = -1, now; (now = await length()) !== before; before = now);
   }
 
   /** Keeps every text that the latest answer showed, from now on. */

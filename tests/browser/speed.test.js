@@ -22,7 +22,7 @@ visit('an answer of 64 kB causes no task over 50 ms, while it is written and whe
     written.push(await longestTask(tab.page, async () => {
       await tab.ask(`64 kB, ${round}`);
       await tab.ended();
-      await tab.page.evaluate(() => new Promise(requestAnimationFrame));
+      await tab.built();
     }));
     const { conversation } = tab;
     const length = await tab.prose.evaluate(({ textContent }) => textContent.length);
