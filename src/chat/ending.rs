@@ -36,8 +36,36 @@ impl From<AppendError> for Stopper {
     }
 }
 
-/// What to claim; a claim made before wins.
-pub(super) fn outcome_of(stopper: &Stopper) -> Outcome {
+/// How an answer ended, by the claim that won.
+pub(super) struct Claimed {
+    pub outcome: Outcome,
+    pub finish_reason: Option<String>,
+    pub problem: Option<Problem>,
+}
+
+/// Claims the end; a claim made before wins.
+pub(super) fn claim(
+    chat: &Chat,
+    generation: &Generation,
+    end: Result<Option<String>, Stopper>,
+) -> Claimed {
+    let (natural, finish_reason, stopper) = match end {
+        Ok(finish_reason) => (Outcome::Completed, finish_reason, None),
+        Err(stopper) => (outcome_of(&stopper), None, Some(stopper)),
+    };
+    let outcome = generation.claim(natural);
+    let problem = problem_of(outcome, stopper.as_ref(), chat).map(|problem| Problem {
+        instance: Some(generation.request_id.clone()),
+        ..problem
+    });
+    Claimed {
+        outcome,
+        finish_reason,
+        problem,
+    }
+}
+
+fn outcome_of(stopper: &Stopper) -> Outcome {
     match stopper {
         Stopper::Asked => Outcome::Stopped,
         Stopper::Upstream(UpstreamError {
@@ -48,7 +76,7 @@ pub(super) fn outcome_of(stopper: &Stopper) -> Outcome {
     }
 }
 
-pub(super) fn problem_of(
+fn problem_of(
     outcome: Outcome,
     stopper: Option<&Stopper>,
     chat: &Chat,

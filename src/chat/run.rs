@@ -2,14 +2,14 @@
 
 use super::{
     Chat, Start, StartError, Started,
-    ending::{Stopper, millis, outcome_of, problem_of, report},
+    ending::{Claimed, Stopper, claim, millis, report},
     reading::{self, Reading},
 };
 use crate::{
     event::{self, Done, Event, Snapshot},
     feed::Announced,
     generation::Generation,
-    model::{Ending, Outcome, Problem, Timings},
+    model::{Ending, Timings},
     recorder::Kept,
     registry::Slot,
     store::{Effect, Turn},
@@ -138,19 +138,11 @@ pub(super) async fn finish(
     end: Result<Option<String>, Stopper>,
     reading: Reading,
 ) {
-    let natural = match &end {
-        Ok(_) => Outcome::Completed,
-        Err(stopper) => outcome_of(stopper),
-    };
-    let outcome = generation.claim(natural);
-    let (finish_reason, stopper) = match end {
-        Ok(finish_reason) => (finish_reason, None),
-        Err(stopper) => (None, Some(stopper)),
-    };
-    let problem = problem_of(outcome, stopper.as_ref(), chat).map(|problem| Problem {
-        instance: Some(generation.request_id.clone()),
-        ..problem
-    });
+    let Claimed {
+        outcome,
+        finish_reason,
+        problem,
+    } = claim(chat, generation, end);
     let leaves_message = reading.leaves_message(outcome);
     let total = generation.started.elapsed();
     let thinking = reading.thinking.time(total);

@@ -44,8 +44,7 @@ impl FromRequest for RawJson {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let body = body_of(&request, payload).await?;
-            let once = once(&request, &body)?;
+            let (body, once) = body_of(&request, payload).await?;
             let text = text_of(&request, &body)?.to_owned();
             Ok(Self { text, once })
         })
@@ -72,23 +71,26 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let body = body_of(&request, payload).await?;
-            let once = once(&request, &body)?;
-            Ok(Self {
-                value: parse(&request, &body)?,
-                once,
-            })
+            let (body, once) = body_of(&request, payload).await?;
+            let value = parse(&request, &body)?;
+            Ok(Self { value, once })
         })
     }
 }
 
-async fn body_of(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, ApiError> {
+/// The bytes, and what makes a repetition of them one.
+async fn body_of(
+    request: &HttpRequest,
+    mut payload: Payload,
+) -> Result<(BytesMut, Option<Once>), ApiError> {
     let options = request
         .app_data::<Data<RouteOptions>>()
         .expect("the application has its options");
     let body = read(request, &mut payload, options.body_bytes);
     let body = tokio::time::timeout(options.body, body).await;
-    body.map_err(|_| too_slow(options.body))?
+    let body = body.map_err(|_| too_slow(options.body))??;
+    let once = once(request, &body)?;
+    Ok((body, once))
 }
 
 fn too_slow(patience: Duration) -> ApiError {

@@ -1,27 +1,25 @@
 //! Asking: a new message, another answer, or the rest of one.
 
 use super::{
-    ConversationPath, RouteOptions, attach,
+    Asking, ConversationPath, attach,
     body::{Json, NAME_CHARACTERS, check_length, made, nullable_text, optional_text},
 };
 use crate::{
     auth::CurrentUser,
-    chat::{Ask, Chat, Start, Started},
+    chat::{Ask, Start, Started},
     model::{MessageId, Sampling},
     problem::ApiError,
     store::Parent,
-    upstream::Upstream,
 };
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpResponse,
     http::{
         StatusCode,
         header::{self, HeaderValue},
     },
-    web::{Data, Path},
+    web::Path,
 };
 use serde::Deserialize;
-use tracing_actix_web::RequestId;
 use utoipa::ToSchema;
 
 /// What is asked, and how to answer; regenerating and continuing have no content. Flat: a flattened part would refuse the whole body for a lone
@@ -121,16 +119,6 @@ pub(super) async fn carry_on(
         message_id: *message_id,
     };
     asking.start(&current, ask, body).await
-}
-
-/// What a handler needs to start a generation.
-#[derive(actix_web_lab::FromRequest)]
-pub(super) struct Asking {
-    chat: Data<Chat>,
-    upstream: Data<Upstream>,
-    options: Data<RouteOptions>,
-    request: HttpRequest,
-    request_id: RequestId,
 }
 
 impl Asking {

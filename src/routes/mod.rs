@@ -22,15 +22,21 @@ mod users;
 mod v1;
 
 use crate::{
+    chat::Chat,
     emitter::EmitterOptions,
     model::{ConversationId, GenerationId},
     problem::ApiError,
+    upstream::Upstream,
 };
-use actix_web::web::{self, ServiceConfig};
+use actix_web::{
+    HttpRequest,
+    web::{self, Data, ServiceConfig},
+};
 use contract::operations as says;
 use serde::Serialize;
 use std::time::Duration;
 use table::{Entry, at, file};
+use tracing_actix_web::RequestId;
 use utoipa::ToSchema;
 
 /// What handlers keep to.
@@ -49,6 +55,16 @@ pub struct RouteOptions {
     pub poll: Duration,
     /// The `store` of a completion request is the upstream's to read, too.
     pub passes_store: bool,
+}
+
+/// What a handler needs to have an answer made.
+#[derive(actix_web_lab::FromRequest)]
+struct Asking {
+    chat: Data<Chat>,
+    upstream: Data<Upstream>,
+    options: Data<RouteOptions>,
+    request: HttpRequest,
+    request_id: RequestId,
 }
 
 /// Every route of the program.

@@ -1,7 +1,7 @@
 //! The API that OpenAI's clients speak. Errors become OpenAI's at the edge (`problem`).
 
 use super::{
-    GenerationPath, RouteOptions,
+    Asking, GenerationPath, RouteOptions,
     attach::{attach, position, session},
     body::{RawJson, explain},
     generations::EventsQuery,
@@ -25,21 +25,10 @@ use actix_web::{
     web::{Data, Path, Query},
 };
 use serde::Serialize;
-use tracing_actix_web::RequestId;
 use utoipa::ToSchema;
 
 /// `true`: the answer goes on when nobody reads it any more.
 const DETACH: &str = "x-continuo-detach";
-
-/// What a handler needs to have a completion made.
-#[derive(actix_web_lab::FromRequest)]
-pub(super) struct Asking {
-    chat: Data<Chat>,
-    upstream: Data<Upstream>,
-    options: Data<RouteOptions>,
-    request: HttpRequest,
-    request_id: RequestId,
-}
 
 /// A chat completion, streamed or whole. No head is sent before the upstream's first payload: until then its refusal is ours.
 pub(super) async fn complete(

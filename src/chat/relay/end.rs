@@ -3,7 +3,7 @@
 use super::{
     super::{
         Chat,
-        ending::{Stopper, millis, outcome_of, problem_of, report},
+        ending::{Claimed, Stopper, claim, millis, report},
     },
     Reading, RelayRefused, Reply, payload_log,
 };
@@ -49,19 +49,11 @@ fn end_unkept(
     end: Result<Option<String>, Stopper>,
     reading: Reading,
 ) {
-    let natural = match &end {
-        Ok(_) => Outcome::Completed,
-        Err(stopper) => outcome_of(stopper),
-    };
-    let outcome = generation.claim(natural);
-    let (finish_reason, stopper) = match end {
-        Ok(finish_reason) => (finish_reason, None),
-        Err(stopper) => (None, Some(stopper)),
-    };
-    let problem = problem_of(outcome, stopper.as_ref(), chat).map(|problem| Problem {
-        instance: Some(generation.request_id.clone()),
-        ..problem
-    });
+    let Claimed {
+        outcome,
+        finish_reason,
+        problem,
+    } = claim(chat, generation, end);
     let ending = generation.set_ending(Ending {
         outcome,
         content: String::new(),
