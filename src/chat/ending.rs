@@ -76,11 +76,7 @@ fn outcome_of(stopper: &Stopper) -> Outcome {
     }
 }
 
-fn problem_of(
-    outcome: Outcome,
-    stopper: Option<&Stopper>,
-    chat: &Chat,
-) -> Option<Problem> {
+fn problem_of(outcome: Outcome, stopper: Option<&Stopper>, chat: &Chat) -> Option<Problem> {
     match (outcome, stopper) {
         (Outcome::Interrupted, _) => Some(interruption()),
         (Outcome::Failed | Outcome::Truncated, Some(Stopper::Upstream(error))) => {

@@ -197,7 +197,7 @@ fn has_format(format: &Value, text: &str) -> bool {
                 .collect();
             ["0000-00-00T00:00:00.000Z", "0000-00-00T00:00:00Z"].contains(&&*shape)
         }
-        "int32" | "int64" | "double" | "float" => true,
+        "int32" | "int64" | "uint8" | "uint32" | "uint64" | "double" | "float" => true,
         format => panic!("nobody checks the format {format}"),
     }
 }

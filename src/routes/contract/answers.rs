@@ -8,21 +8,18 @@ use super::{
 use crate::{
     chat::Started,
     model::GenerationRecord,
-    routes::{
-        generations::{EventsQuery, Polled},
-        messages::Asked,
-        models::Models,
-    },
+    routes::{generations::Polled, messages::Asked, models::Models},
 };
 use serde_json::{Value, json};
 
-const STREAM: &str = "retry: 3000\n\n: continuo\n\nevent: started\nid: 1\ndata: {\"generation_id\":\"019a5b1e-6f5c-7c3e-9a53-0c5d2f6f4a11\",\
-    \"conversation_id\":\"019a5b1e-6f5c-7c3e-9a53-0c5d2f6f4a11\",\"message_id\":\"019a5b1e-6f5c-7c3e-9a53-0c5d2f6f4a11\",\
-    \"parent_id\":null,\"model\":\"demo\"}\n\nevent: delta\nid: 2\ndata: {\"text\":\"Hello\"}\n\n";
 const AHEAD: &str = "Server-sent events: `event`, `id`, `data`; `x-events` has the schema of each event's data. `started` first, the terminal \
     `done` last; `gap` (without an id) says to throw away what was assembled, the `snapshot` behind it is the whole message so far. \
     `ping` is a heartbeat without an id. A refusal that passes is a 200 with `unavailable` in it, because to a browser's `EventSource` \
     any other status is final.";
+
+fn delta() -> Value {
+    json!({ "id": "2", "event": "delta", "data": "{\"text\":\"Hello\"}" })
+}
 
 pub fn prompt() -> Op {
     let example = json!({ "user_message_id": ID, "message_id": ID, "generation_id": ID });
@@ -66,11 +63,12 @@ fn starting(op: Op, ids: Value, body: Value, needs_body: bool) -> Op {
         .body::<Asked>(needs_body, body)
         .gives::<Started>(202, "Started.", ids)
         .with(202, "Location", "The generation.")
-        .streams(200, AHEAD, events::of_generations(), STREAM)
+        .streams(200, AHEAD, events::of_generations(), delta())
         .uses(events::schemas())
         .with(200, "Location", "The generation.")
         .refuses(404, "`not-found`")
         .refuses(409, "`still-streaming`")
+        .refuses(429, "`token-limit-exceeded`")
         .refuses(503, "`draining`, `node-full`, `spool-full`")
 }
 
@@ -100,20 +98,10 @@ pub fn events() -> Op {
     let polled = json!({ "events": [{ "seq": 2, "event": "delta", "data": { "text": "Hello" } }], "next": 2, "closed": false });
     Op::user("readEvents", "Follow an answer from any position")
         .says("With `Accept: application/json` a long poll.")
-        .query::<EventsQuery>()
-        .header(
-            "Last-Event-ID",
-            "The position behind which to begin; before `after`.",
-            text().pattern(Some("^[0-9]*$")),
-        )
-        .session()
-        .streams(200, AHEAD, events::of_generations(), STREAM)
+        .resumes()
+        .streams(200, AHEAD, events::of_generations(), delta())
         .gives::<Polled>(200, AHEAD, polled)
         .uses(events::schemas())
-        .gives_nothing(
-            204,
-            "It has ended, and there is nothing behind this position.",
-        )
         .refuses(406, "`not-acceptable`")
         .refuses(409, "`has-no-events`")
         .refuses(
@@ -123,7 +111,8 @@ pub fn events() -> Op {
 }
 
 pub fn feed() -> Op {
-    let example = "retry: 3000\n\n: continuo\n\nevent: snapshot\nid: 3fa9-1\ndata: {\"running\":[],\"sessions\":1}\n\n";
+    let example =
+        json!({ "id": "3fa9-1", "event": "snapshot", "data": "{\"running\":[],\"sessions\":1}" });
     Op::user("followFeed", "What happens to your conversations, in every tab")
         .header("Last-Event-ID", "The id of the last event you have of this feed.", text())
         .session()

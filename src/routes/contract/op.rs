@@ -1,6 +1,6 @@
 //! What the contract says about one method of one path.
 
-use super::Shape;
+use super::{super::generations::EventsQuery, Shape};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{
@@ -130,21 +130,35 @@ impl Op {
     pub fn session(self) -> Self {
         let about =
             "The tab, device or program that reads: its reconnect replaces its old connection.";
-        let name = || {
-            text()
-                .min_length(Some(1))
-                .max_length(Some(128))
-                .pattern(Some("^[!-~]+$"))
-        };
+        let name = text()
+            .min_length(Some(1))
+            .max_length(Some(128))
+            .pattern(Some("^[!-~]+$"));
         let query = ParameterBuilder::new()
             .name("session")
             .parameter_in(ParameterIn::Query)
             .required(Required::False)
             .description(Some(
-                "The same as the header `X-Session-Id`, which comes first.",
+                "The same as the header `X-Session-Id`, for clients that set none; else it is not looked at.",
             ))
-            .schema(Some(name()));
-        self.header("X-Session-Id", about, name()).parameter(query)
+            .schema(Some(text()));
+        self.header("X-Session-Id", about, name).parameter(query)
+    }
+
+    /// Where a reader of a stream goes on, in its parameters, and what says that it is over.
+    pub fn resumes(self) -> Self {
+        let position = text().pattern(Some("^[0-9]*$"));
+        self.query::<EventsQuery>()
+            .header(
+                "Last-Event-ID",
+                "The position behind which to begin; before `after`.",
+                position,
+            )
+            .session()
+            .gives_nothing(
+                204,
+                "It has ended, and there is nothing behind this position.",
+            )
     }
 
     /// A body of JSON, which may be left out when everything in it may.
@@ -195,16 +209,24 @@ impl Op {
         self.content(status, description, media_type, content)
     }
 
-    /// Server-sent events, each with the schema of its data by its name.
+    /// Server-sent events. The schema is that of each event (as `OpenAPI` 3.2 says of `itemSchema`); `x-events` has the schema of its data by
+    /// its name.
     pub fn streams(
         mut self,
         status: u16,
         description: &str,
         events: Vec<(&'static str, RefOr<Schema>)>,
-        example: &str,
+        example: Value,
     ) -> Self {
-        let mut content = Content::new(Some(text()));
-        content.example = Some(example.into());
+        let event = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("Of each event."))
+            .property("id", text())
+            .property("event", text())
+            .property("data", text().description(Some("JSON, or `[DONE]`.")))
+            .property("retry", ObjectBuilder::new().schema_type(Type::Integer));
+        let mut content = Content::new(Some(event));
+        content.example = Some(example);
         let events: BTreeMap<_, _> = events.into_iter().collect();
         let events = serde_json::to_value(events).unwrap_or(Value::Null);
         content.extensions = Some(ExtensionsBuilder::new().add("x-events", events).build());

@@ -6,10 +6,7 @@ use super::{
 };
 use crate::{
     model::GenerationRecord,
-    routes::{
-        generations::EventsQuery,
-        v1::{ModelObject, ModelObjects},
-    },
+    routes::v1::{ModelObject, ModelObjects},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -33,10 +30,12 @@ pub struct CompletionRequest {
 #[schema(value_type = Object)]
 pub struct Completion(Map<String, Value>);
 
-const CHUNKS: &str = ": continuo\nid: 1\ndata: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\
-    \"delta\":{\"content\":\"Hello\"}}]}\n\nid: 2\ndata: [DONE]\n\n";
 const PAYLOADS: &str = "With `stream`: the model server's chunks byte for byte, with `id:` lines added and comments as heartbeats; `[DONE]` \
     after a real end only, else `data: {\"error\": …}`.";
+
+fn chunk() -> Value {
+    json!({ "id": "1", "data": "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello\"}}]}" })
+}
 
 pub fn completions() -> Op {
     Op::user("createChatCompletion", "A chat completion, streamed or whole")
@@ -46,10 +45,11 @@ pub fn completions() -> Op {
         .header("x-continuo-detach", "`true`: the answer goes on when nobody reads it any more.", text())
         .body::<CompletionRequest>(true, json!({ "model": "demo", "messages": [{ "role": "user", "content": "Hello" }] }))
         .gives::<Completion>(200, PAYLOADS, json!({ "id": "chatcmpl-1", "object": "chat.completion", "choices": [] }))
-        .streams(200, PAYLOADS, Vec::new(), CHUNKS)
+        .streams(200, PAYLOADS, Vec::new(), chunk())
         .with(200, "Location", "Where its payloads are read again, from any position.")
         .refuses(410, "`answered_before`, `stopped`")
         .refuses(413, "`too_many_messages`, `message_too_large`")
+        .refuses(429, "`token_limit_exceeded`")
         .refuses(502, "`upstream_unreachable` and others")
         .refuses(503, "`draining`, `node_full`, `spool_full`, `not_kept`")
         .refuses(504, "`upstream_late`, `upstream_silent`")
@@ -58,18 +58,8 @@ pub fn completions() -> Op {
 
 pub fn payloads() -> Op {
     Op::user("readPayloads", "The same bytes again, from any position")
-        .query::<EventsQuery>()
-        .header(
-            "Last-Event-ID",
-            "The position behind which to begin; before `after`.",
-            text().pattern(Some("^[0-9]*$")),
-        )
-        .session()
-        .streams(200, PAYLOADS, Vec::new(), CHUNKS)
-        .gives_nothing(
-            204,
-            "It has ended, and there is nothing behind this position.",
-        )
+        .resumes()
+        .streams(200, PAYLOADS, Vec::new(), chunk())
         .refuses(410, "`position_gone`")
 }
 
