@@ -69,7 +69,9 @@ impl Stream {
 
     /// All of it, without comments.
     pub async fn rest(mut self) -> String {
-        while self.read().await {}
+        let all = async { while self.read().await {} };
+        // Comments alone would keep it going for ever.
+        timeout(5 * PATIENCE, all).await.expect("an end in time");
         let comment = |line: &&str| !line.starts_with(':');
         let lines: Vec<_> = self.text.split_inclusive('\n').filter(comment).collect();
         lines.concat()
