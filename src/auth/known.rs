@@ -333,14 +333,15 @@ mod tests {
 
     const DAY: Duration = Duration::from_hours(24);
 
-    fn vouched(credential: Credential) -> Vouched {
+    /// Vouched for, and seen, at this time.
+    fn vouched(credential: Credential, at: OffsetDateTime) -> Vouched {
         let user = User {
             id: UserId::new(),
             name: "somebody".to_owned(),
             operator: false,
             disabled: false,
             limits: Limits::default(),
-            created_at: now(),
+            created_at: at,
         };
         let is_login = matches!(credential, Credential::Login(_));
         Vouched {
@@ -349,17 +350,17 @@ mod tests {
             key: None,
             key_limits: Limits::default(),
             key_expires: false,
-            expires_at: is_login.then(|| now() + 30 * DAY),
-            last_seen_at: is_login.then(now),
+            expires_at: is_login.then(|| at + 30 * DAY),
+            last_seen_at: is_login.then_some(at),
         }
     }
 
-    fn by_key() -> Vouched {
-        vouched(Credential::Key(KeyId::new()))
+    fn by_key(at: OffsetDateTime) -> Vouched {
+        vouched(Credential::Key(KeyId::new()), at)
     }
 
-    fn by_login() -> Vouched {
-        vouched(Credential::Login(LoginId::new()))
+    fn by_login(at: OffsetDateTime) -> Vouched {
+        vouched(Credential::Login(LoginId::new()), at)
     }
 
     fn at(now: OffsetDateTime) -> When {
@@ -376,15 +377,15 @@ mod tests {
         let known = Known::with_at_most(2);
         let [one, two, three, four] = [1, 2, 3, 4].map(|n| Proof::Key([n; 32]));
         let start = at(now());
-        let alive = known.remember(one, by_key(), 1, start);
+        let alive = known.remember(one, by_key(start.now), 1, start);
         for proof in [two, three] {
-            known.remember(proof, by_key(), 1, start);
+            known.remember(proof, by_key(start.now), 1, start);
         }
         let all = [one, two, three, four].map(|proof| knows(&known, proof, start.now));
         assert_eq!(all, [true, false, true, false]);
         drop(alive);
         for proof in [three, four] {
-            known.remember(proof, by_key(), 1, start);
+            known.remember(proof, by_key(start.now), 1, start);
         }
         let all = [one, two, three, four].map(|proof| knows(&known, proof, start.now));
         assert_eq!(all, [false, false, true, true]);
@@ -395,7 +396,7 @@ mod tests {
     #[test]
     fn a_login_ends_at_its_time_and_when_it_is_not_seen_for_too_long() {
         let (known, proof, start) = (Known::default(), Proof::Login([1; 32]), now());
-        known.remember(proof, by_login(), 1, at(start));
+        known.remember(proof, by_login(start), 1, at(start));
         for day in 1..30 {
             // The store answers all the time.
             known.told(1, start + day * DAY);
@@ -404,10 +405,8 @@ mod tests {
         known.told(1, start + 31 * DAY);
         assert!(!knows(&known, proof, start + 31 * DAY), "its time is over");
 
-        known.remember(proof, by_login(), 1, at(start));
-        known.told(1, start + 8 * DAY);
         let known = Known::default();
-        known.remember(proof, by_login(), 1, at(start));
+        known.remember(proof, by_login(start), 1, at(start));
         let soon = start + 7 * DAY;
         known.told(1, soon);
         assert!(!knows(&known, proof, soon), "not seen for a week");
@@ -417,7 +416,7 @@ mod tests {
     #[test]
     fn nobody_is_believed_for_longer_than_a_day_after_the_last_word_of_the_store() {
         let (known, proof, start) = (Known::default(), Proof::Key([1; 32]), now());
-        known.remember(proof, by_key(), 1, at(start));
+        known.remember(proof, by_key(start), 1, at(start));
         let moment = Duration::from_millis(1);
         assert!(knows(&known, proof, start + DAY - moment));
         assert!(!knows(&known, proof, start + DAY));
@@ -429,8 +428,8 @@ mod tests {
     fn a_key_is_no_cookie_and_what_is_forgotten_is_gone_with_what_it_began() {
         let known = Known::default();
         let (key, login) = (Proof::Key([1; 32]), Proof::Login([2; 32]));
-        let by_key = known.remember(key, by_key(), 1, at(now()));
-        let by_login = known.remember(login, by_login(), 1, at(now()));
+        let by_key = known.remember(key, by_key(now()), 1, at(now()));
+        let by_login = known.remember(login, by_login(now()), 1, at(now()));
         assert!(!knows(&known, Proof::Login([1; 32]), now()));
         assert!(!knows(&known, Proof::Key([2; 32]), now()));
         known.end(by_login.standing.credential);
@@ -443,7 +442,7 @@ mod tests {
     #[test]
     fn whoever_is_not_vouched_for_after_the_epoch_moved_is_over_and_others_go_on() {
         let (known, start) = (Known::default(), at(now()));
-        let (stays, goes) = (by_key(), by_login());
+        let (stays, goes) = (by_key(start.now), by_login(start.now));
         let staying = known.remember(Proof::Key([1; 32]), stays.clone(), 1, start);
         let going = known.remember(Proof::Login([2; 32]), goes, 1, start);
         known.told(1, start.now);
@@ -469,7 +468,7 @@ mod tests {
         // While the store is on its way with its answer, a key is revoked, and that is noticed.
         known.told(5, start.now);
         assert!(known.unconfirmed(start).is_empty());
-        let late = known.remember(Proof::Key([1; 32]), by_key(), as_of, start);
+        let late = known.remember(Proof::Key([1; 32]), by_key(start.now), as_of, start);
         assert_eq!(known.unconfirmed(start), [late.standing.credential]);
         known.confirm(&[late.standing.credential], Vec::new(), 5);
         assert!(late.standing.has_ended());
@@ -478,7 +477,7 @@ mod tests {
     #[test]
     fn what_is_said_of_somebody_shows_no_hash() {
         let known = Known::default();
-        known.remember(Proof::Key([0xab; 32]), by_key(), 1, at(now()));
+        known.remember(Proof::Key([0xab; 32]), by_key(now()), 1, at(now()));
         let shown = format!("{known:?}");
         assert!(!shown.contains("171") && !shown.contains("abab"), "{shown}");
     }
