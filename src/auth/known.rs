@@ -1,68 +1,23 @@
 //! Whom the store has vouched for. What it said is believed until the authorisation epoch moves: so a known key or login costs no
 //! database round trip, and outlives an outage. Only what it affirmed is kept, never that it knew somebody not.
 
-use super::CurrentUser;
+use super::{CurrentUser, proof::Proof};
 use crate::{
     model::{Credential, Limits, User},
     standing::{Allowance, Standing},
-    store::{SecretHash, Vouched, When},
+    store::{Vouched, When},
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fmt,
-    hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
-use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 
 /// So many are remembered; then the one whom the store has not vouched for the longest is forgotten, unless something of theirs lives.
 const AT_MOST: usize = 10_000;
 /// How long after the store's last word anybody is believed.
 const BELIEVED: Duration = Duration::from_hours(24);
-
-/// By what somebody says who they are. A cookie is no key, so each is remembered as what it was.
-#[derive(Clone, Copy)]
-pub(super) enum Proof {
-    Key(SecretHash),
-    Login(SecretHash),
-}
-
-impl Proof {
-    fn parts(&self) -> (bool, &SecretHash) {
-        match self {
-            Self::Key(hash) => (true, hash),
-            Self::Login(hash) => (false, hash),
-        }
-    }
-}
-
-/// In constant time, as secrets are compared.
-impl PartialEq for Proof {
-    fn eq(&self, other: &Self) -> bool {
-        let ((is_key, hash), (is_key_too, other)) = (self.parts(), other.parts());
-        is_key == is_key_too && bool::from(hash[..].ct_eq(&other[..]))
-    }
-}
-
-impl Eq for Proof {}
-
-impl Hash for Proof {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-/// Not what it is.
-impl fmt::Debug for Proof {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Key(_) => "Key(…)",
-            Self::Login(_) => "Login(…)",
-        })
-    }
-}
 
 /// The store's positive answers.
 #[derive(Debug)]
