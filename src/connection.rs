@@ -5,40 +5,26 @@
 //! at twice a second, also while its answer is not there yet; and a peer that reads nothing of a stream for `emitter.peer_timeout_seconds`
 //! loses the connection, as it would over HTTP/1.1: what it does not read of one stream may be what keeps the others from being sent.
 
+mod stream;
+
+pub use stream::watched;
+
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::{
-    Error, HttpMessage as _,
-    body::{BodySize, MessageBody},
-    dev::{Extensions, Payload, Service, ServiceRequest, ServiceResponse},
-    error::PayloadError,
-    http::{StatusCode, Version},
-    rt::net::TcpStream,
-};
-use bytes::Bytes;
-use futures_util::Stream;
+use actix_web::{dev::Extensions, rt::net::TcpStream};
 use socket2::{SockRef, Socket, TcpKeepalive};
 use std::{
     any::Any,
-    cell::RefCell,
     collections::HashMap,
-    future::{Future, poll_fn},
     net::Shutdown,
-    pin::{Pin, pin},
-    rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// A slow reader holds at most this much of the kernel's memory, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How often it is asked whether the peer of an HTTP/2 stream is still there.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often it is asked whether one is stuck.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// The most of a body that is handed on at once over HTTP/2: having read so much is progress.
-const PIECE: usize = 16 * 1024;
 
 /// The open HTTP/2 connections.
 #[derive(Debug)]
@@ -60,6 +46,22 @@ struct Connection {
 struct Waiting {
     last: u64,
     since: HashMap<u64, Instant>,
+}
+
+impl Waiting {
+    /// The number of one more stream.
+    fn another(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// From now on, or not.
+    fn waits(&mut self, stream: u64, since: Option<Instant>) {
+        match since {
+            Some(since) => self.since.insert(stream, since),
+            None => self.since.remove(&stream),
+        };
+    }
 }
 
 impl Connections {
@@ -139,203 +141,5 @@ impl Connection {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The outermost layer: over HTTP/2, lets go of requests and answers whose client has reset the stream or is gone.
-pub fn watched<S, B>(
-    mut request: ServiceRequest,
-    next: &S,
-) -> impl Future<Output = Result<ServiceResponse<Watched<B>>, Error>> + use<S, B>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
-    S::Future: 'static,
-    B: MessageBody + Unpin,
-{
-    let peer = (request.version() == Version::HTTP_2).then(|| Peer::of(&mut request));
-    let answered = next.call(request);
-    async move {
-        let Some(mut peer) = peer else {
-            let response = answered.await?;
-            return Ok(response.map_body(|_, body| Watched { body, stream: None }));
-        };
-        let response = {
-            let mut answered = pin!(answered);
-            poll_fn(|cx| {
-                if peer.is_gone(cx) {
-                    // Nobody reads this.
-                    let gone = actix_web::error::InternalError::new("gone", StatusCode::GONE);
-                    return Poll::Ready(Err(gone.into()));
-                }
-                answered.as_mut().poll(cx)
-            })
-            .await?
-        };
-        let stream = PacedStream::of(peer, &response);
-        Ok(response.map_body(|_, body| Watched {
-            body,
-            stream: Some(Box::new(stream)),
-        }))
-    }
-}
-
-/// Whether the client of an HTTP/2 stream is still there: what it uploads says so, also behind its end.
-struct Peer {
-    upload: Rc<RefCell<Upload>>,
-    looks: Interval,
-}
-
-struct Upload {
-    payload: Payload,
-    /// Came when only the end was asked for; nothing more is asked until it was read.
-    held: Option<Bytes>,
-}
-
-/// What a handler reads the body from.
-struct Shared(Rc<RefCell<Upload>>);
-
-impl Stream for Shared {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context) -> Poll<Option<Self::Item>> {
-        let mut upload = self.0.borrow_mut();
-        match upload.held.take() {
-            Some(held) => Poll::Ready(Some(Ok(held))),
-            None => Pin::new(&mut upload.payload).poll_next(cx),
-        }
-    }
-}
-
-impl Peer {
-    fn of(request: &mut ServiceRequest) -> Self {
-        let upload = Rc::new(RefCell::new(Upload {
-            payload: request.take_payload(),
-            held: None,
-        }));
-        request.set_payload(Payload::Stream {
-            payload: Box::pin(Shared(upload.clone())),
-        });
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { upload, looks }
-    }
-
-    /// Asks when it is time to.
-    fn is_gone(&mut self, cx: &mut Context) -> bool {
-        let mut is_due = false;
-        while self.looks.poll_tick(cx).is_ready() {
-            is_due = true;
-        }
-        is_due && self.upload.borrow_mut().is_broken(cx)
-    }
-}
-
-impl Upload {
-    fn is_broken(&mut self, cx: &mut Context) -> bool {
-        if self.held.is_some() {
-            return false;
-        }
-        match Pin::new(&mut self.payload).poll_next(cx) {
-            Poll::Ready(Some(Ok(bytes))) => {
-                self.held = Some(bytes);
-                false
-            }
-            Poll::Ready(Some(Err(_))) => true,
-            Poll::Ready(None) | Poll::Pending => false,
-        }
-    }
-}
-
-/// A body, over HTTP/2 in pieces, and ended when its peer is gone.
-pub struct Watched<B> {
-    body: B,
-    stream: Option<Box<PacedStream>>,
-}
-
-struct PacedStream {
-    peer: Peer,
-    rest: Bytes,
-    connection: Option<Weak<Connection>>,
-    /// Among those that wait.
-    id: u64,
-    is_over: bool,
-}
-
-impl PacedStream {
-    fn of<B>(peer: Peer, response: &ServiceResponse<B>) -> Self {
-        let connection = response.request().conn_data::<Arc<Connection>>();
-        let id = connection.map_or(0, |connection| {
-            let mut waiting = connection.waiting();
-            waiting.last += 1;
-            waiting.last
-        });
-        Self {
-            peer,
-            rest: Bytes::new(),
-            connection: connection.map(Arc::downgrade),
-            id,
-            is_over: false,
-        }
-    }
-
-    /// It waits from now on, or not.
-    fn waits(&self, since: Option<Instant>) {
-        let Some(connection) = self.connection.as_ref().and_then(Weak::upgrade) else {
-            return;
-        };
-        let mut waiting = connection.waiting();
-        match since {
-            Some(since) => waiting.since.insert(self.id, since),
-            None => waiting.since.remove(&self.id),
-        };
-    }
-
-    fn hand_out(&mut self) -> Bytes {
-        self.waits(Some(Instant::now()));
-        let length = self.rest.len().min(PIECE);
-        self.rest.split_to(length)
-    }
-}
-
-impl Drop for PacedStream {
-    fn drop(&mut self) {
-        self.waits(None);
-    }
-}
-
-impl<B: MessageBody + Unpin> MessageBody for Watched<B> {
-    type Error = B::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        cx: &mut Context,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let this = self.get_mut();
-        let Some(stream) = &mut this.stream else {
-            return Pin::new(&mut this.body).poll_next(cx);
-        };
-        stream.waits(None);
-        if stream.is_over {
-            return Poll::Ready(None);
-        }
-        if stream.peer.is_gone(cx) {
-            stream.is_over = true;
-            // Sending anything, even nothing, tells actix that the stream is closed; an end would be an error in its log.
-            return Poll::Ready(Some(Ok(Bytes::new())));
-        }
-        if !stream.rest.is_empty() {
-            return Poll::Ready(Some(Ok(stream.hand_out())));
-        }
-        match Pin::new(&mut this.body).poll_next(cx) {
-            Poll::Ready(Some(Ok(bytes))) => {
-                stream.rest = bytes;
-                Poll::Ready(Some(Ok(stream.hand_out())))
-            }
-            other => other,
-        }
     }
 }
