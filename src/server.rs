@@ -1,37 +1,37 @@
 //! Builds the program from its options, runs it, and ends it in order.
 
+mod house;
+mod options;
+
 use crate::{
-    auth::{self, Auth, Known, login_link},
-    chat::{Chat, ChatOptions},
-    client::TrustedProxies,
+    auth::{self, Auth, login_link},
+    chat::Chat,
     clock::Clock,
     config::Config,
     connection::{self, Connections},
     data_dir::{DataDir, LockedDataDir},
     demo::{self, Demo},
-    emitter::EmitterOptions,
     head,
-    limits::{Ledger, Logins, Requests},
-    model::{User, now},
+    limits::Ledger,
+    model::User,
     problem,
-    recorder::{Recorder, RecorderOptions},
-    registry::{Registry, RegistryOptions},
-    routes::{RouteOptions, routes},
-    store::{self, Lease, Store, StoreOptions},
+    recorder::Recorder,
+    registry::Registry,
+    routes::routes,
+    store::{self, Lease, Store},
     telemetry::Spans,
     text::with_causes,
     tls::Tls,
-    upstream::{Secret, Upstream, UpstreamOptions},
+    upstream::Upstream,
 };
 use actix_web::{App, HttpServer, dev::Server as HttpServerFuture, middleware::from_fn, web::Data};
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use socket2::{Domain, Socket, Type};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing_actix_web::TracingLogger;
 
@@ -46,20 +46,6 @@ const REFUSED_BODY: Duration = Duration::from_secs(10);
 const BACKLOG: i32 = 4096;
 /// How long the database may take to say goodbye.
 const CLOSE: Duration = Duration::from_secs(5);
-/// How often texts are looked for that are worth indexing, and again when the database did not take them.
-const INDEX_EVERY: Duration = Duration::from_secs(5);
-const INDEX_AGAIN: Duration = Duration::from_secs(30);
-/// How often ended logs are let go.
-const RELEASE_EVERY: Duration = Duration::from_secs(5);
-/// How long receipts of idempotency keys are kept, and how often what is too old is forgotten.
-const RECEIPTS_KEPT: Duration = Duration::from_hours(24);
-/// How long it is known what was spent.
-const SPENDINGS_KEPT: Duration = Duration::from_hours(40 * 24);
-const FORGET_EVERY: Duration = Duration::from_hours(1);
-/// How often, at most and at least, deleted conversations are looked for.
-const PURGE_AT_MOST: Duration = Duration::from_secs(1);
-const PURGE_AT_LEAST: Duration = Duration::from_secs(30);
-
 /// Opens the store that the options name: their URL, else SQLite in the data directory.
 pub async fn open_store(config: &Config, data_dir: &DataDir) -> anyhow::Result<Arc<dyn Store>> {
     let url = if config.store.url.is_empty() {
@@ -67,11 +53,7 @@ pub async fn open_store(config: &Config, data_dir: &DataDir) -> anyhow::Result<A
     } else {
         config.store.url.clone()
     };
-    let options = StoreOptions {
-        connections: config.store.connections,
-        acquire_timeout: config.store.acquire,
-    };
-    Ok(store::open(&url, &options).await?)
+    Ok(store::open(&url, &options::store(config)).await?)
 }
 
 /// The recorder, with everything that earlier processes of this node left behind brought to its end.
@@ -84,10 +66,7 @@ async fn open_recorder(
     let node = data_dir.node()?;
     let known = store.lease(node).await.context("cannot read the lease")?;
     let lease = known.unwrap_or(Lease { node, epoch: 0 });
-    let options = RecorderOptions {
-        patience: config.store.patience,
-        spool_bytes: config.recorder.spool_bytes,
-    };
+    let options = options::recorder(config);
     let directory = data_dir.spool();
     let recorder =
         Recorder::open(&directory, lease, options, registry, store).with_context(|| {
@@ -150,16 +129,7 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
         .await
         .context("cannot create the first account")?;
     let ledger = Arc::new(Ledger::new(config.limits.tokens_per_day, &clock));
-    let registry_options = RegistryOptions {
-        emitters: config.limits.emitters,
-        emitters_per_user: config.limits.emitters_per_user,
-        generations: config.limits.generations,
-        generations_per_user: config.limits.generations_per_user,
-        retain: config.log.retain,
-        retain_bytes: config.log.retain_bytes,
-        log_bytes: config.log.bytes,
-    };
-    let registry = Registry::with_ledger(registry_options, ledger.clone());
+    let registry = Registry::with_ledger(options::registry(&config), ledger.clone());
     let recorder = open_recorder(&config, &data_dir, registry.clone(), store.clone()).await?;
     let tls = tls(&config)?;
     let listener = listen(config.server.bind)?;
@@ -178,13 +148,13 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
     } else {
         None
     };
-    let upstream = upstream_options(&config, demo.as_ref());
-    let chat = Chat::new(chat_options(&config), registry, store.clone(), recorder);
-    let auth = Arc::new(auth_options(&config, store, ledger, clock, address));
-    let options = Data::new(route_options(&config));
+    let upstream = options::upstream(&config, demo.as_ref());
+    let chat = Chat::new(options::chat(&config), registry, store.clone(), recorder);
+    let auth = Arc::new(options::auth(&config, store, ledger, clock, address));
+    let options = Data::new(options::routes(&config));
     let (chat_data, auth_data) = (Data::from(chat.clone()), Data::from(auth.clone()));
     let node = Data::new(node);
-    let proxies = Data::new(trusted_proxies(&config)?);
+    let proxies = Data::new(options::trusted_proxies(&config)?);
     let connections = Arc::new(Connections::new(config.emitter.peer_timeout));
     let opened = connections.clone();
     let mut http = HttpServer::new(move || {
@@ -281,9 +251,9 @@ impl Server {
             tokio::select! {
                 () = shutdown.drain.cancelled() => {}
                 () = chat.asked_to_drain() => {}
-                () = keep_house(&chat, events_kept) => {}
-                () = purge(&*chat.store, undo) => {}
-                () = index(&*chat.store) => {}
+                () = house::keep_house(&chat, events_kept) => {}
+                () = house::purge(&*chat.store, undo) => {}
+                () = house::index(&*chat.store) => {}
             }
             tracing::info!(running = chat.registry.running().len(), "draining");
             chat.drain(drain_grace, shutdown.hurry.cancelled()).await;
@@ -327,79 +297,11 @@ impl Server {
     }
 }
 
-/// Lets go of what has been kept long enough. Never ends.
-async fn keep_house(chat: &Chat, events_kept: Duration) {
-    let mut release = tokio::time::interval(RELEASE_EVERY);
-    let mut forget = tokio::time::interval(FORGET_EVERY);
-    loop {
-        tokio::select! {
-            _ = release.tick() => {
-                chat.registry.release_ended();
-                chat.feeds.release();
-            }
-            _ = forget.tick() => {
-                let forgotten = async {
-                    chat.store.forget_receipts(now() - RECEIPTS_KEPT).await?;
-                    let today = chat.registry.ledger.today();
-                    chat.store.forget_spendings(today - SPENDINGS_KEPT).await?;
-                    chat.store.forget_events(now() - events_kept).await
-                };
-                if let Err(error) = forgotten.await {
-                    tracing::warn!(error = with_causes(&error), "old idempotency keys and events stay a while longer");
-                }
-            }
-        }
-    }
-}
-
-/// Deletes for good what nobody took back in time. Never ends.
-async fn purge(store: &dyn Store, undo: Duration) {
-    let mut ticks = tokio::time::interval((undo / 4).clamp(PURGE_AT_MOST, PURGE_AT_LEAST));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match store.purge_conversations(undo).await {
-            Ok(0) => {}
-            Ok(count) => tracing::debug!(count, "deleted conversations are gone for good"),
-            Err(error) => {
-                tracing::warn!(
-                    error = with_causes(&error),
-                    "deleted conversations stay a while longer"
-                );
-            }
-        }
-    }
-}
-
-/// Indexes texts, so that they are found fast. At most half of the time, so that others get at the database and the processor. Never ends.
-async fn index(store: &dyn Store) {
-    loop {
-        let begun = Instant::now();
-        let pause = match store.index_texts().await {
-            Ok(true) => begun.elapsed().min(INDEX_EVERY),
-            Ok(false) => INDEX_EVERY,
-            Err(error) => {
-                tracing::warn!(
-                    error = with_causes(&error),
-                    "new texts are found slowly a while longer"
-                );
-                INDEX_AGAIN
-            }
-        };
-        tokio::time::sleep(pause).await;
-    }
-}
-
 /// The certificate that the options name, if they do.
 fn tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
     let (certificate, key) = (&config.server.tls_cert, &config.server.tls_key);
     let is_wanted = !certificate.as_os_str().is_empty();
     is_wanted.then(|| Tls::open(certificate, key)).transpose()
-}
-
-fn trusted_proxies(config: &Config) -> anyhow::Result<TrustedProxies> {
-    let proxies = TrustedProxies::parse(&config.server.trusted_proxies);
-    proxies.map_err(|wrong| anyhow!("server.trusted_proxies: {wrong:?} is no address"))
 }
 
 fn listen(bind: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -427,76 +329,6 @@ pub fn origin(address: SocketAddr, is_tls: bool) -> String {
     };
     let scheme = if is_tls { "https" } else { "http" };
     format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
-}
-
-fn upstream_options(config: &Config, demo: Option<&Demo>) -> UpstreamOptions {
-    let upstream = &config.upstream;
-    UpstreamOptions {
-        base_url: demo.map_or_else(
-            || upstream.url.trim_end_matches('/').to_owned(),
-            Demo::base_url,
-        ),
-        // A key is for the server it was given for.
-        api_key: Some(upstream.api_key.clone())
-            .filter(|key| !key.is_empty() && demo.is_none())
-            .map(Secret),
-        connect: upstream.connect,
-        first_byte: upstream.first_byte,
-        silence: upstream.silence,
-        total: upstream.total,
-        event_bytes: config.limits.event_bytes,
-        continuation: upstream.continuation,
-    }
-}
-
-fn auth_options(
-    config: &Config,
-    store: Arc<dyn Store>,
-    ledger: Arc<Ledger>,
-    clock: Clock,
-    bound_to: SocketAddr,
-) -> Auth {
-    Auth {
-        store,
-        known: Known::default(),
-        requests: Requests::new(config.limits.requests_per_minute, &clock),
-        ledger,
-        logins: Logins::new(config.limits.login_failures_per_minute, &clock),
-        clock,
-        cookie_name: format!("continuo_{}", bound_to.port()),
-        login_lifetime: config.auth.login,
-        login_idle: config.auth.idle,
-        allowed_hosts: config.server.allowed_hosts.clone(),
-        bound_to,
-    }
-}
-
-fn chat_options(config: &Config) -> ChatOptions {
-    ChatOptions {
-        model: Some(config.upstream.model.clone()).filter(|model| !model.is_empty()),
-        aliases: config.upstream.aliases.clone(),
-        context_bytes: config.limits.context_bytes,
-        answer_bytes: config.limits.answer_bytes,
-        store_patience: config.store.patience,
-        feed_retain: config.log.retain,
-        titles: config.titles.enabled.then_some(config.titles.patience),
-    }
-}
-
-fn route_options(config: &Config) -> RouteOptions {
-    RouteOptions {
-        emitter: EmitterOptions {
-            heartbeat: config.emitter.heartbeat,
-            lifetime: config.emitter.lifetime,
-            retry: config.emitter.retry,
-        },
-        body_bytes: config.limits.body_bytes,
-        body: config.limits.body,
-        message_bytes: config.limits.message_bytes,
-        import_messages: config.limits.import_messages,
-        poll: config.emitter.poll,
-        passes_store: config.upstream.pass_store,
-    }
 }
 
 /// Each connection is a descriptor; the usual soft limit is 1,024.
