@@ -156,9 +156,11 @@ function become(next) {
 function conversation(id) {
   return new Conversation(id, {
     shown() {
+      const held = document.activeElement;
       transcript.show();
       composer.find(open.messages);
       tell();
+      if (!held.checkVisibility()) composer.focus(); // The button that was pressed is not there any more.
     },
     event(message, name, data) {
       transcript.event(message, name, data);
@@ -282,7 +284,6 @@ async function askAgain(message, how, once = uuid()) {
     ({ status }) => status === 409 && read(), // Another tab was faster.
   );
   tell();
-  if (document.activeElement === document.body) composer.focus(); // The button that was pressed is not there any more.
 }
 
 function stop() {

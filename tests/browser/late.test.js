@@ -206,6 +206,29 @@ visit('a double click asks for one answer, and the focus is not lost', async (vi
   assert.equal(await tab.page.evaluate(() => document.activeElement.id), 'prompt');
 });
 
+visit('the focus is not lost when the button that had it goes late', async (visitor) => {
+  const tab = await openOne(visitor);
+  const { messages } = await visitor.read(`/api/conversations/${tab.conversation}`);
+  const [two, three] = [gate(), gate()]; // The feed's and the click's; and one more, which overtakes both.
+  const held = [];
+  await tab.page.route(readings(tab.conversation), (route) => {
+    held.push(route);
+    if (held.length === 2) two.open();
+    if (held.length === 3) three.open();
+  });
+  await tab.answer.hover();
+  await tab.answer.getByRole('button', { name: 'Answer again' }).click();
+  await two.opened;
+  await visitor.call('POST', `/api/messages/${messages[1].id}/regenerate`);
+  await three.opened;
+  for (const route of held) {
+    await Promise.all([tab.page.waitForEvent('requestfinished', (request) => request === route.request()), route.continue()]);
+    await tab.page.evaluate(() => new Promise(requestAnimationFrame));
+  }
+  await tab.page.locator('.branch').getByText('3/3').waitFor();
+  assert.equal(await tab.page.evaluate(() => document.activeElement.id), 'prompt');
+});
+
 visit('of two tabs that ask for the rest of an answer the slower one shows it too', async (visitor) => {
   const end = endless('Half?');
   const tab = await visitor.open();
