@@ -120,7 +120,7 @@ export function hear(name, data) {
   else if (status === 'running') running.set(conversation, id);
   else if (ended.add(id) && (running.get(conversation) ?? id) === id) {
     running.delete(conversation);
-    seen(conversation, conversation === current && !document.hidden);
+    if (conversation !== current || document.hidden) seen(conversation, false);
   }
   paint();
 }

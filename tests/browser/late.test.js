@@ -442,3 +442,22 @@ visit('an answer that was watched in one tab is unseen in the other until the fi
   await there.row(id).locator('.dot').waitFor({ state: 'detached' });
   assert.equal(await here.row(id).locator('.dot').count(), 0);
 });
+
+visit('what is unseen elsewhere stays so when it ends where it is open', async (visitor) => {
+  const end = endless('Who saw the end?');
+  const here = await visitor.open();
+  await here.ask('Who saw the end?');
+  const id = here.conversation;
+  await here.row(id).locator('.dot.running').waitFor();
+  const other = await visitor.context.newPage(); // Heard of the end before.
+  await other.goto(`${origin}/livez`);
+  const told = here.page.evaluate(() => new Promise((resolve) => addEventListener('storage', () => resolve())));
+  await here.page.evaluate(() => 0); // It listens.
+  const stored = () => other.evaluate(() => localStorage.getItem('continuo.unseen'));
+  await other.evaluate((unseen) => localStorage.setItem('continuo.unseen', unseen), JSON.stringify([id]));
+  await told;
+  end();
+  await here.ended();
+  await here.row(id).locator('.dot').waitFor({ state: 'detached' });
+  assert.equal(await stored(), JSON.stringify([id]));
+});
