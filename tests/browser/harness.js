@@ -14,7 +14,7 @@ import { chromium } from 'playwright-core';
 import { startUpstream } from './upstream.js';
 
 const BINARY = process.env.CONTINUO_BIN ?? fileURLToPath(new URL('../../target/debug/continuo', import.meta.url));
-const BROWSER = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
+const BROWSER = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium-headless-shell';
 const PATIENCE = 20_000;
 const TEST_LIMIT = 90_000;
 
