@@ -1,10 +1,11 @@
 //! How a turn begins: find its place under the conversation's lock, then store question, answer and generation.
 
 use super::{
-    NewTurn, Parent, PathMessage, StoreError, Turn, TurnOf, TurnRefused, WholeConversation,
+    NewTurn, Parent, StoreError, Turn, TurnOf, TurnRefused, WholeConversation,
     carry_on::carry_on,
-    import,
-    rows::{ConversationRow, conversation_columns},
+    import, insert,
+    path::path,
+    rows::{ConversationRow, LINE, conversation_columns},
     search,
     sql::{Time, Tx, execute, failed, on},
 };
@@ -15,8 +16,6 @@ use crate::{
 use sqlx::FromRow;
 use uuid::Uuid;
 
-/// That a title is the beginning of the first question.
-pub(super) const LINE: &str = "line";
 /// How long a title taken from a prompt may be.
 const TITLE_CHARS: usize = 60;
 
@@ -75,10 +74,10 @@ pub(super) async fn store_turn(
             ..
         } => {
             title = conversation.title.is_empty().then(|| first_line(content));
-            insert_message(
+            insert::message(
                 tx,
                 &conversation,
-                NewMessage {
+                insert::NewMessage {
                     id: user_message_id.0,
                     parent: answer,
                     role: Role::User,
@@ -157,7 +156,7 @@ async fn insert_answer(
     model: Option<&str>,
     at: Time,
 ) -> Result<(), StoreError> {
-    let answer = NewMessage {
+    let answer = insert::NewMessage {
         id: new.message_id.0,
         parent,
         role: Role::Assistant,
@@ -167,8 +166,17 @@ async fn insert_answer(
         generation: Some(new.generation_id.0),
         at,
     };
-    insert_message(tx, conversation, answer).await?;
-    insert_generation(tx, owner, conversation, new, model, Before::default(), at).await
+    insert::message(tx, conversation, answer).await?;
+    insert::generation(
+        tx,
+        owner,
+        conversation,
+        new,
+        model,
+        insert::Before::default(),
+        at,
+    )
+    .await
 }
 
 /// The conversation, held until the transaction ends: turns of one conversation begin one after the other. By an UPDATE, because
@@ -233,88 +241,6 @@ async fn finished_answer(
     }
 }
 
-struct NewMessage<'a> {
-    id: Uuid,
-    parent: Option<Uuid>,
-    role: Role,
-    content: &'a str,
-    model: Option<&'a str>,
-    status: Progress,
-    generation: Option<Uuid>,
-    at: Time,
-}
-
-async fn insert_message(
-    tx: &mut Tx,
-    conversation: &ConversationRow,
-    new: NewMessage<'_>,
-) -> Result<(), StoreError> {
-    const SQL: &str = "INSERT INTO messages
-            (id, conversation_id, position, parent_id, role, content, folded, model, status, generation_id, created_at)
-        VALUES ($1, $2, (SELECT COALESCE(MAX(position), 0) + 1 FROM messages WHERE conversation_id = $2),
-            $3, $4, $5, $6, $7, $8, $9, $10)";
-    execute!(
-        tx.on(),
-        sqlx::query(SQL)
-            .bind(new.id)
-            .bind(conversation.id().0)
-            .bind(new.parent)
-            .bind(new.role.as_str())
-            .bind(new.content)
-            .bind(search::folded(new.content))
-            .bind(new.model)
-            .bind(new.status.of_message())
-            .bind(new.generation)
-            .bind(new.at)
-    )
-    .map(|_| ())
-}
-
-/// What the message of a generation has before it.
-#[derive(Default)]
-pub(super) struct Before {
-    /// In characters (Unicode code points).
-    pub base: i64,
-    /// The latest that wrote it.
-    pub generation: Option<Uuid>,
-}
-
-/// Under the node's present lease only: nobody would renew another, so that the generation would be left over from its beginning.
-pub(super) async fn insert_generation(
-    tx: &mut Tx,
-    owner: UserId,
-    conversation: &ConversationRow,
-    new: &NewTurn,
-    model: Option<&str>,
-    before: Before,
-    at: Time,
-) -> Result<(), StoreError> {
-    const SQL: &str = "INSERT INTO generations
-            (id, owner_id, conversation_id, message_id, node_id, epoch, status, base, continues, model, events_kept, created_at)
-        SELECT $1, $2, $3, $4, n.id, n.epoch, $5, $6, $7, $8, true, $9 FROM nodes n WHERE n.id = $10 AND n.epoch = $11";
-    let inserted = execute!(
-        tx.on(),
-        sqlx::query(SQL)
-            .bind(new.generation_id.0)
-            .bind(owner.0)
-            .bind(conversation.id().0)
-            .bind(new.message_id.0)
-            .bind(Progress::Running.of_generation())
-            .bind(before.base)
-            .bind(before.generation)
-            .bind(model)
-            .bind(at)
-            .bind(new.lease.node.0)
-            .bind(new.lease.epoch)
-    )?;
-    if inserted == 0 {
-        return Err(StoreError::Unavailable(
-            "the lease of this node was taken away".into(),
-        ));
-    }
-    Ok(())
-}
-
 async fn set_head(
     tx: &mut Tx,
     conversation: &ConversationRow,
@@ -334,27 +260,6 @@ async fn set_head(
             .bind(LINE)
     )
     .map(|_| ())
-}
-
-/// From the root to `leaf`, without the answers that never got a word.
-pub(super) async fn path(tx: &mut Tx, leaf: Uuid) -> Result<Vec<PathMessage>, StoreError> {
-    // Each parent is looked up by a subquery: for a join Postgres prefers to read a small table again for every step.
-    const SQL: &str = "WITH RECURSIVE path (id, parent_id, depth) AS (
-            SELECT id, parent_id, 0 FROM messages WHERE id = $1
-            UNION ALL
-            SELECT parent_id, (SELECT m.parent_id FROM messages m WHERE m.id = path.parent_id), depth + 1
-            FROM path WHERE parent_id IS NOT NULL
-        )
-        SELECT m.role, m.content FROM path JOIN messages m ON m.id = path.id
-        WHERE m.role <> 'assistant' OR m.content <> '' ORDER BY path.depth DESC";
-    let rows =
-        on!(tx.on(), c => sqlx::query_as::<_, (String, String)>(SQL).bind(leaf).fetch_all(c))?;
-    rows.into_iter()
-        .map(|(role, content)| {
-            let role = role.parse().map_err(failed)?;
-            Ok(PathMessage { role, content })
-        })
-        .collect()
 }
 
 /// A title for a conversation that has none: the first line with text in it.

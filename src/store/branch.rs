@@ -2,8 +2,7 @@
 
 use super::{
     Branch, BranchFound, BranchMessage, BranchQuery, StoreError,
-    conversations::READ,
-    rows::{ConversationRow, MessageRow, message_columns},
+    rows::{ConversationRow, MessageRow, READ, message_columns},
     sql::{Sql, on},
 };
 use crate::model::{ConversationId, Message, MessageId, UserId};

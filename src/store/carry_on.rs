@@ -2,8 +2,9 @@
 
 use super::{
     NewTurn, StoreError, Turn, TurnRefused,
-    begin::{Before, LINE, insert_generation, path},
-    rows::ConversationRow,
+    insert::{self, Before},
+    path::path,
+    rows::{ConversationRow, LINE},
     sql::{Time, Tx, execute, failed, on},
 };
 use crate::{
@@ -40,7 +41,7 @@ pub(super) async fn carry_on(
 
     stream_again(tx, new).await?;
     let model_of = model.as_deref();
-    insert_generation(tx, owner, &conversation, new, model_of, before, at).await?;
+    insert::generation(tx, owner, &conversation, new, model_of, before, at).await?;
     move_head(tx, &conversation, new.message_id).await?;
     Ok(Ok(Turn {
         conversation_id: conversation.id(),

@@ -2,26 +2,20 @@
 
 use super::{
     BranchFound, BranchQuery, Changed, ConversationChange, Conversations, Deleted, Effect,
-    ListQuery, Listed, NewConversation, Once, Receipt, StoreError, WholeConversation,
-    begin::LINE,
-    branch, deletion, import,
+    ListQuery, Listed, NewConversation, Once, Receipt, StoreError, WholeConversation, branch,
+    deletion, import, insert,
     receipts::claim,
-    rows::{ConversationRow, ListedRow, MessageRow, conversation_columns, message_columns},
+    rows::{
+        ConversationRow, LINE, ListedRow, MessageRow, READ, conversation_columns, message_columns,
+    },
     search::{self, Place},
-    sql::{Sql, Time, Tx, execute, json, on, with_commas},
+    sql::{Sql, Time, execute, json, on, with_commas},
 };
 use crate::model::{Conversation, ConversationId, Message, UserId, now};
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use std::time::Duration;
 use uuid::Uuid;
-
-/// A conversation of this owner.
-pub(super) const READ: &str = concat!(
-    "SELECT ",
-    conversation_columns!(),
-    " FROM conversations WHERE owner_id = $1 AND id = $2 AND deleted_at IS NULL"
-);
 
 #[async_trait]
 impl Conversations for Sql {
@@ -36,7 +30,7 @@ impl Conversations for Sql {
             tx.rollback().await?;
             return Ok(before);
         }
-        let row = insert(&mut tx, owner, new).await?;
+        let row = insert::conversation(&mut tx, owner, new).await?;
         tx.commit().await?;
         Ok(Effect::Done(row.into()))
     }
@@ -217,30 +211,6 @@ impl Conversations for Sql {
     async fn purge_conversations(&self, hidden_for: Duration) -> Result<u64, StoreError> {
         deletion::purge(self, hidden_for).await
     }
-}
-
-/// Stores it without messages.
-pub(super) async fn insert(
-    tx: &mut Tx,
-    owner: UserId,
-    new: &NewConversation,
-) -> Result<ConversationRow, StoreError> {
-    const SQL: &str = concat!(
-        "INSERT INTO conversations (id, owner_id, title, folded, model, system, sampling, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING ",
-        conversation_columns!()
-    );
-    let sampling = json(&new.sampling)?;
-    on!(tx.on(), c => sqlx::query_as::<_, ConversationRow>(SQL)
-        .bind(new.id.0)
-        .bind(owner.0)
-        .bind(&new.title)
-        .bind(search::folded(&new.title))
-        .bind(new.model.as_deref())
-        .bind(new.system.as_deref())
-        .bind(&sampling)
-        .bind(Time(new.created_at))
-        .fetch_one(c))
 }
 
 impl ConversationChange {

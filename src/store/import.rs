@@ -1,8 +1,7 @@
 //! A whole conversation in one transaction, many messages in one statement.
 
 use super::{
-    Effect, Once, Receipt, StoreError, WholeConversation,
-    conversations::insert,
+    Effect, Once, Receipt, StoreError, WholeConversation, insert,
     receipts::claim,
     rows::{ConversationRow, conversation_columns},
     search,
@@ -48,7 +47,7 @@ pub(super) async fn insert_whole(
         conversation_columns!()
     );
     let id = whole.new.id;
-    insert(tx, owner, &whole.new).await?;
+    insert::conversation(tx, owner, &whole.new).await?;
     let mut position = 0;
     for rows in rows.chunks(AT_ONCE) {
         insert_messages(tx, id, position, rows).await?;

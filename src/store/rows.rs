@@ -143,6 +143,16 @@ pub(super) struct ConversationRow {
     updated_at: Time,
 }
 
+/// That a title is the beginning of the first question.
+pub(super) const LINE: &str = "line";
+
+/// A conversation of this owner.
+pub(super) const READ: &str = concat!(
+    "SELECT ",
+    conversation_columns!(),
+    " FROM conversations WHERE owner_id = $1 AND id = $2 AND deleted_at IS NULL"
+);
+
 impl ConversationRow {
     pub fn id(&self) -> ConversationId {
         ConversationId(self.id)
