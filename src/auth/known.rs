@@ -330,7 +330,7 @@ mod tests {
     fn the_one_without_a_word_from_the_store_for_longest_is_forgotten_unless_something_of_theirs_lives()
      {
         let known = Known::with_at_most(2);
-        let [one, two, three, four] = [1, 2, 3, 4].map(|n| Proof::Key([n; 32]));
+        let [one, two, three, four] = [1, 2, 3, 4].map(|n| Proof::Key([n; 32].into()));
         let start = at(now());
         let alive = known.remember(one, by_key(start.now), 1, start);
         for proof in [two, three] {
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_login_ends_at_its_time_and_when_it_is_not_seen_for_too_long() {
-        let (known, proof, start) = (Known::default(), Proof::Login([1; 32]), now());
+        let (known, proof, start) = (Known::default(), Proof::Login([1; 32].into()), now());
         known.remember(proof, by_login(start), 1, at(start));
         for day in 1..30 {
             // The store answers all the time.
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn nobody_is_believed_for_longer_than_a_day_after_the_last_word_of_the_store() {
-        let (known, proof, start) = (Known::default(), Proof::Key([1; 32]), now());
+        let (known, proof, start) = (Known::default(), Proof::Key([1; 32].into()), now());
         known.remember(proof, by_key(start), 1, at(start));
         let moment = Duration::from_millis(1);
         assert!(knows(&known, proof, start + DAY - moment));
@@ -382,11 +382,11 @@ mod tests {
     #[test]
     fn a_key_is_no_cookie_and_what_is_forgotten_is_gone_with_what_it_began() {
         let known = Known::default();
-        let (key, login) = (Proof::Key([1; 32]), Proof::Login([2; 32]));
+        let (key, login) = (Proof::Key([1; 32].into()), Proof::Login([2; 32].into()));
         let by_key = known.remember(key, by_key(now()), 1, at(now()));
         let by_login = known.remember(login, by_login(now()), 1, at(now()));
-        assert!(!knows(&known, Proof::Login([1; 32]), now()));
-        assert!(!knows(&known, Proof::Key([2; 32]), now()));
+        assert!(!knows(&known, Proof::Login([1; 32].into()), now()));
+        assert!(!knows(&known, Proof::Key([2; 32].into()), now()));
         known.end(by_login.standing.credential);
         assert!(!knows(&known, login, now()) && by_login.standing.has_ended());
         assert!(knows(&known, key, now()) && !by_key.standing.has_ended());
@@ -398,8 +398,8 @@ mod tests {
     fn whoever_is_not_vouched_for_after_the_epoch_moved_is_over_and_others_go_on() {
         let (known, start) = (Known::default(), at(now()));
         let (stays, goes) = (by_key(start.now), by_login(start.now));
-        let staying = known.remember(Proof::Key([1; 32]), stays.clone(), 1, start);
-        let going = known.remember(Proof::Login([2; 32]), goes, 1, start);
+        let staying = known.remember(Proof::Key([1; 32].into()), stays.clone(), 1, start);
+        let going = known.remember(Proof::Login([2; 32].into()), goes, 1, start);
         known.told(1, start.now);
         assert!(known.unconfirmed(start).is_empty());
         known.told(2, start.now);
@@ -410,10 +410,12 @@ mod tests {
         known.confirm(&asked, vec![stays], 2);
         assert!(going.standing.has_ended() && !staying.standing.has_ended());
         assert!(known.unconfirmed(start).is_empty());
-        let again = known.current(Proof::Key([1; 32]), start).expect("known");
+        let again = known
+            .current(Proof::Key([1; 32].into()), start)
+            .expect("known");
         assert!(again.user.operator, "what changed of them is known");
         assert!(Arc::ptr_eq(&again.standing, &staying.standing));
-        assert!(known.current(Proof::Login([2; 32]), start).is_none());
+        assert!(known.current(Proof::Login([2; 32].into()), start).is_none());
     }
 
     #[test]
@@ -423,7 +425,7 @@ mod tests {
         // While the store is on its way with its answer, a key is revoked, and that is noticed.
         known.told(5, start.now);
         assert!(known.unconfirmed(start).is_empty());
-        let late = known.remember(Proof::Key([1; 32]), by_key(start.now), as_of, start);
+        let late = known.remember(Proof::Key([1; 32].into()), by_key(start.now), as_of, start);
         assert_eq!(known.unconfirmed(start), [late.standing.credential]);
         known.confirm(&[late.standing.credential], Vec::new(), 5);
         assert!(late.standing.has_ended());
@@ -432,7 +434,7 @@ mod tests {
     #[test]
     fn what_is_said_of_somebody_shows_no_hash() {
         let known = Known::default();
-        known.remember(Proof::Key([0xab; 32]), by_key(now()), 1, at(now()));
+        known.remember(Proof::Key([0xab; 32].into()), by_key(now()), 1, at(now()));
         let shown = format!("{known:?}");
         assert!(!shown.contains("171") && !shown.contains("abab"), "{shown}");
     }

@@ -3,52 +3,12 @@
 use super::{Auth, hash_of};
 use crate::{client::Client, store::SecretHash};
 use actix_web::{HttpRequest, http::header};
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-};
-use subtle::ConstantTimeEq as _;
 
 /// By what somebody says who they are. A cookie is no key, so each is remembered as what it was.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Proof {
     Key(SecretHash),
     Login(SecretHash),
-}
-
-impl Proof {
-    fn parts(&self) -> (bool, &SecretHash) {
-        match self {
-            Self::Key(hash) => (true, hash),
-            Self::Login(hash) => (false, hash),
-        }
-    }
-}
-
-/// In constant time, as secrets are compared.
-impl PartialEq for Proof {
-    fn eq(&self, other: &Self) -> bool {
-        let ((is_key, hash), (is_key_too, other)) = (self.parts(), other.parts());
-        is_key == is_key_too && bool::from(hash[..].ct_eq(&other[..]))
-    }
-}
-
-impl Eq for Proof {}
-
-impl Hash for Proof {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-/// Not what it is.
-impl fmt::Debug for Proof {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Key(_) => "Key(…)",
-            Self::Login(_) => "Login(…)",
-        })
-    }
 }
 
 impl Auth {

@@ -26,7 +26,7 @@ pub(super) fn new_secret(prefix: &str) -> String {
 }
 
 pub fn hash_of(secret: &str) -> SecretHash {
-    Sha256::digest(secret.as_bytes()).into()
+    <[u8; 32]>::from(Sha256::digest(secret.as_bytes())).into()
 }
 
 /// Prints the way in: a link with a fresh one-time token in its fragment, which no server and no log ever sees.

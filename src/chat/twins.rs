@@ -79,7 +79,7 @@ mod tests {
     fn once(key: &str) -> Once {
         Once {
             key: key.to_owned(),
-            fingerprint: [0; 32],
+            fingerprint: [0; 32].into(),
         }
     }
 

@@ -36,6 +36,7 @@ mod receipts;
 mod recordings;
 mod rows;
 mod search;
+mod secret_hash;
 mod spending;
 mod sql;
 mod turns;
@@ -44,6 +45,7 @@ pub use accounts::{
     Accounts, Credentials, NewKey, NewLogin, UserChange, UserChanged, Vouched, When,
 };
 pub use open::{OpenError, StoreOptions, open};
+pub use secret_hash::SecretHash;
 
 /// Everything the program keeps.
 #[async_trait]
@@ -64,9 +66,6 @@ pub enum StoreError {
     #[error("the store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
-
-/// The SHA-256 of a secret; secrets themselves are never stored.
-pub type SecretHash = [u8; 32];
 
 /// What an `Idempotency-Key` protects: kept with the effect in one transaction, so that the effect happens once.
 #[derive(Debug, Clone)]

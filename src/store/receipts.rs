@@ -22,7 +22,7 @@ struct ReceiptRow {
 
 impl ReceiptRow {
     fn effect<T>(self, once: &Once) -> Effect<T> {
-        if self.fingerprint == once.fingerprint {
+        if once.fingerprint == self.fingerprint[..] {
             Effect::Before(self.receipt.0)
         } else {
             Effect::KeyReused
@@ -53,7 +53,7 @@ pub(super) async fn claim<T>(
         sqlx::query(CLAIM)
             .bind(owner.0)
             .bind(&once.key)
-            .bind(&once.fingerprint[..])
+            .bind(once.fingerprint.bytes())
             .bind(&receipt)
             .bind(Time(at))
             .bind(valid_from)

@@ -22,7 +22,7 @@ fn new_key(user: UserId, hash: u8) -> NewKey<'static> {
         user,
         name: "laptop",
         prefix: "continuo-abc",
-        hash: [hash; 32],
+        hash: [hash; 32].into(),
         limits: Limits::default(),
         expires_at: None,
     }
@@ -32,7 +32,7 @@ fn new_login(user: UserId, key: Option<KeyId>, hash: u8) -> NewLogin<'static> {
     NewLogin {
         user,
         key,
-        hash: [hash; 32],
+        hash: [hash; 32].into(),
         expires_at: now() + Duration::days(30),
         user_agent: Some("Browser/1"),
         address: Some("192.0.2.7"),
@@ -56,12 +56,12 @@ async fn make_operator(store: &dyn Store, id: UserId, operator: bool) -> UserCha
 }
 
 async fn by_key(store: &dyn Store, hash: u8, when: When) -> Option<(UserId, Credential)> {
-    let found = store.user_by_key([hash; 32], when).await.unwrap();
+    let found = store.user_by_key([hash; 32].into(), when).await.unwrap();
     found.map(|vouched| (vouched.user.id, vouched.credential))
 }
 
 async fn by_login(store: &dyn Store, hash: u8, when: When) -> Option<(UserId, Credential)> {
-    let found = store.user_by_login([hash; 32], when).await.unwrap();
+    let found = store.user_by_login([hash; 32].into(), when).await.unwrap();
     found.map(|vouched| (vouched.user.id, vouched.credential))
 }
 
@@ -136,7 +136,7 @@ pub async fn a_key_works_until_it_is_revoked_expires_or_its_user_is_disabled(db:
     assert_eq!((&*second.name, &*second.prefix), ("phone", "continuo-xyz"));
     assert_eq!(second.expires_at, Some(expires));
     let vouched = store
-        .user_by_key([2; 32], at(now()))
+        .user_by_key([2; 32].into(), at(now()))
         .await
         .unwrap()
         .unwrap();
@@ -178,9 +178,12 @@ pub async fn a_key_works_until_it_is_revoked_expires_or_its_user_is_disabled(db:
 pub async fn a_login_link_works_once(db: &Scratch) {
     let owner = user(&*db.store, "ann").await;
     let expires = now() + Duration::minutes(15);
-    let added = db.store.add_login_link(owner, [7; 32], expires).await;
+    let added = db
+        .store
+        .add_login_link(owner, [7; 32].into(), expires)
+        .await;
     added.unwrap();
-    let redeems = (0..20).map(|_| db.store.redeem_login_link([7; 32], now()));
+    let redeems = (0..20).map(|_| db.store.redeem_login_link([7; 32].into(), now()));
     let redeemed: Vec<User> = join_all(redeems)
         .await
         .into_iter()
@@ -194,15 +197,21 @@ pub async fn a_login_link_does_not_outlive_its_time_or_its_user(db: &Scratch) {
     let store = &db.store;
     let owner = user(&**store, "ann").await;
     let expires = now() + Duration::minutes(15);
-    store.add_login_link(owner, [1; 32], expires).await.unwrap();
-    let late = store.redeem_login_link([1; 32], expires).await;
+    store
+        .add_login_link(owner, [1; 32].into(), expires)
+        .await
+        .unwrap();
+    let late = store.redeem_login_link([1; 32].into(), expires).await;
     assert!(late.unwrap().is_none());
 
-    store.add_login_link(owner, [2; 32], expires).await.unwrap();
+    store
+        .add_login_link(owner, [2; 32].into(), expires)
+        .await
+        .unwrap();
     disable(&**store, owner, true).await;
-    let disabled = store.redeem_login_link([2; 32], now()).await;
+    let disabled = store.redeem_login_link([2; 32].into(), now()).await;
     assert!(disabled.unwrap().is_none());
-    let unknown = store.redeem_login_link([9; 32], now()).await;
+    let unknown = store.redeem_login_link([9; 32].into(), now()).await;
     assert!(unknown.unwrap().is_none());
 }
 
@@ -273,7 +282,7 @@ pub async fn a_login_that_nobody_uses_ends_and_one_that_is_used_does_not(db: &Sc
     assert_eq!(by_login(store, 2, at(start + week)).await, None);
     assert!(by_login(store, 1, at(start + week)).await.is_some());
     let vouched = store
-        .user_by_login([1; 32], at(start + week))
+        .user_by_login([1; 32].into(), at(start + week))
         .await
         .unwrap();
     assert_eq!(vouched.unwrap().last_seen_at, Some(three_days));
@@ -308,7 +317,7 @@ pub async fn a_login_by_a_key_ends_with_the_key(db: &Scratch) {
     let present = at(now());
     assert!(works(3, present).await && works(4, present).await && works(5, present).await);
     let vouched = store
-        .user_by_login([4; 32], present)
+        .user_by_login([4; 32].into(), present)
         .await
         .unwrap()
         .unwrap();
@@ -413,7 +422,7 @@ pub async fn the_epoch_moves_with_all_that_is_taken_away_and_with_nothing_else(d
     store
         .add_login(
             &NewLogin {
-                hash: [4; 32],
+                hash: [4; 32].into(),
                 ..logins[1]
             },
             at(now()),

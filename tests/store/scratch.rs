@@ -189,7 +189,7 @@ pub fn user_message(turn: &NewTurn) -> MessageId {
 pub fn once(key: &str, fingerprint: u8) -> Once {
     Once {
         key: key.to_owned(),
-        fingerprint: [fingerprint; 32],
+        fingerprint: [fingerprint; 32].into(),
     }
 }
 

@@ -102,7 +102,7 @@ impl Credentials for Sql {
             .bind(new.user.0)
             .bind(new.name)
             .bind(new.prefix)
-            .bind(&new.hash[..])
+            .bind(new.hash.bytes())
             .bind(Time(at))
             .bind(new.expires_at.map(Time))
             .bind(&limits)
@@ -149,7 +149,7 @@ impl Credentials for Sql {
     ) -> Result<Option<Vouched>, StoreError> {
         let sql = AssertSqlSafe(format!("{KEYS_THAT_HOLD} AND k.hash = $1"));
         let row = on!(&self.read, c => sqlx::query_as::<_, KeyThatHolds>(sql)
-            .bind(&hash[..]).bind(Time(when.now)).fetch_optional(c))?;
+            .bind(hash.bytes()).bind(Time(when.now)).fetch_optional(c))?;
         Ok(row.map(Into::into))
     }
 
@@ -165,7 +165,7 @@ impl Credentials for Sql {
         execute!(
             &self.write,
             sqlx::query(SQL)
-                .bind(&hash[..])
+                .bind(hash.bytes())
                 .bind(user.0)
                 .bind(Time(expires))
         )?;
@@ -183,7 +183,7 @@ impl Credentials for Sql {
         const USER: &str = concat!("SELECT ", user_columns!(), " FROM users WHERE id = $1");
         let mut tx = self.begin().await?;
         let redeemed = on!(tx.on(), c => sqlx::query_scalar::<_, Uuid>(USE_UP)
-            .bind(&hash[..]).bind(Time(now)).fetch_optional(c))?;
+            .bind(hash.bytes()).bind(Time(now)).fetch_optional(c))?;
         let Some(user) = redeemed else {
             tx.rollback().await?;
             return Ok(None);
@@ -212,7 +212,7 @@ impl Credentials for Sql {
             .bind(LoginId::new().0)
             .bind(new.user.0)
             .bind(new.key.map(|key| key.0))
-            .bind(&new.hash[..])
+            .bind(new.hash.bytes())
             .bind(Time(when.now))
             .bind(Time(new.expires_at))
             .bind(new.user_agent)
@@ -243,7 +243,7 @@ impl Credentials for Sql {
     ) -> Result<Option<Vouched>, StoreError> {
         let sql = AssertSqlSafe(format!("{LOGINS_THAT_HOLD} AND l.hash = $1"));
         let row = on!(&self.read, c => sqlx::query_as::<_, LoginThatHolds>(sql)
-            .bind(&hash[..])
+            .bind(hash.bytes())
             .bind(Time(when.now))
             .bind(Time(when.seen_since()))
             .fetch_optional(c))?;
