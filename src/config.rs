@@ -300,10 +300,10 @@ impl Layers {
     pub fn describe(&self) -> String {
         let line = |(key, (value, source)): (&String, &(Value, String))| {
             let is_empty = value.as_str().is_some_and(str::is_empty);
-            let shown = if SECRETS.contains(&key.as_str()) && !is_empty {
-                "…".to_owned()
-            } else {
-                value.to_string()
+            let shown = match value.as_str() {
+                Some(_) if SECRETS.contains(&key.as_str()) && !is_empty => "…".to_owned(),
+                Some(url) if key == "upstream.url" => Value::from(without_login(url)).to_string(),
+                _ => value.to_string(),
             };
             format!("{key} = {shown}  # {source}\n")
         };
@@ -422,6 +422,22 @@ impl Layers {
         }
         self.errors.extend(errors);
     }
+}
+
+/// A URL with `…` for whoever it logs in as; also one that is none because of a sign in its password.
+fn without_login(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        (None, Some((_, rest))) => format!("…@{rest}"),
+        (_, None) => url.to_owned(),
+    }
+}
+
+/// Whether a URL says a password: before its host, or as Postgres takes it, in its query.
+pub fn has_password(url: &str) -> bool {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let login = rest.rsplit_once('@').map_or("", |(login, _)| login);
+    login.contains(':') || rest.contains("password=")
 }
 
 fn article(kind: &str) -> String {
@@ -569,14 +585,33 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_a_url_is_seen() {
+        for (url, has) in [
+            ("postgres://u:p@h/d", true),
+            ("postgres://h/d?user=u&password=p", true),
+            ("https://u:p/q@h/v1", true),
+            ("postgres://u@h:5432/d", false),
+            ("https://h:8443/v1", false),
+            ("sqlite:a.db", false),
+        ] {
+            assert_eq!(has_password(url), has, "{url}");
+        }
+    }
+
+    #[test]
     fn secrets_are_not_described() {
         let mut layers = Layers::default();
         layers.environment(variables(&[
             ("OPENAI_API_KEY", "hush"),
+            ("OPENAI_BASE_URL", "https://hush:hu/sh@h/v1"),
             ("DATABASE_URL", "postgres://u:hush@h/d"),
         ]));
         let described = layers.describe();
-        assert!(!described.contains("hush"), "{described}");
+        assert!(
+            described.contains("upstream.url = \"https://…@h/v1\""),
+            "{described}"
+        );
+        assert!(!described.contains("hu"), "{described}");
         assert!(!format!("{:?}", layers.finish().expect("valid")).contains("hush"));
     }
 }

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use commands::{KeyCommand, SessionCommand, UserCommand, find_user};
 use continuo::{
     auth,
-    config::{Config, Layers},
+    config::{Config, Layers, has_password},
     data_dir::DataDir,
     demo,
     server::{self, Shutdown},
@@ -107,7 +107,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { options, command } = arguments;
     let layers = options.layers()?;
     match command {
-        None => serve(layers.finish()?).await,
+        None => serve(layers.finish()?, &options).await,
         Some(Command::Config { defaults: true }) => print(continuo::config::DEFAULTS.trim_end()),
         Some(Command::Config { defaults: false }) => {
             let described = layers.describe();
@@ -165,11 +165,26 @@ impl Options {
         }
         Ok(layers)
     }
+
+    fn warn_of_passwords(&self) {
+        for (flag, url, variable) in [
+            ("--database-url", &self.database_url, "DATABASE_URL"),
+            ("--upstream-url", &self.upstream_url, "OPENAI_BASE_URL"),
+        ] {
+            if url.as_deref().is_some_and(has_password) {
+                tracing::warn!(
+                    "the password in {flag} is in the list of processes, for everybody on this machine to read; {variable} in the \
+                     environment is for this user only"
+                );
+            }
+        }
+    }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, options: &Options) -> anyhow::Result<()> {
     let shutdown = Shutdown::default();
     let server = server::build(config).await?;
+    options.warn_of_passwords();
     // Not before: until something runs there is nothing to end in order.
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,

@@ -45,6 +45,7 @@ impl Running {
         UpstreamOptions {
             base_url: self.base_url.clone(),
             api_key: None,
+            login: None,
             connect: Duration::from_secs(20),
             first_byte: Duration::from_mins(1),
             silence: Duration::from_mins(1),

@@ -43,6 +43,7 @@ fn production(fake: &FakeUpstream) -> UpstreamOptions {
     UpstreamOptions {
         base_url: fake.base_url(),
         api_key: Some(Secret(KEY.to_owned())),
+        login: None,
         connect: Duration::from_secs(20),
         first_byte: Duration::from_mins(10),
         silence: Duration::from_mins(3),

@@ -13,7 +13,7 @@ use crate::{
     registry::RegistryOptions,
     routes::RouteOptions,
     store::{Store, StoreOptions},
-    upstream::{Secret, UpstreamOptions},
+    upstream::{Login, Secret, UpstreamOptions},
 };
 use anyhow::anyhow;
 use std::{net::SocketAddr, sync::Arc};
@@ -46,15 +46,18 @@ pub(super) fn registry(config: &Config) -> RegistryOptions {
 
 pub(super) fn upstream(config: &Config, demo: Option<&Demo>) -> UpstreamOptions {
     let upstream = &config.upstream;
+    let url = demo.map_or_else(
+        || upstream.url.trim_end_matches('/').to_owned(),
+        Demo::base_url,
+    );
+    let (base_url, login) = Login::taken_from(&url);
     UpstreamOptions {
-        base_url: demo.map_or_else(
-            || upstream.url.trim_end_matches('/').to_owned(),
-            Demo::base_url,
-        ),
+        base_url,
         // A key is for the server it was given for.
         api_key: Some(upstream.api_key.clone())
             .filter(|key| !key.is_empty() && demo.is_none())
             .map(Secret),
+        login,
         connect: upstream.connect,
         first_byte: upstream.first_byte,
         silence: upstream.silence,

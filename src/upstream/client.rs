@@ -5,6 +5,7 @@ use super::{
     completion::Completion,
     connect::{self, NewConnections},
     deadline::{Deadline, SHORT},
+    login::{self, Secrets},
     push, response,
 };
 use awc::{
@@ -34,13 +35,19 @@ pub struct Upstream {
 pub(super) struct Inner {
     client: Client,
     new_connections: NewConnections,
+    authorization: Result<Option<HeaderValue>, &'static str>,
+    secrets: Secrets,
     pub options: UpstreamOptions,
 }
 
 impl Upstream {
     pub fn new(options: &UpstreamOptions) -> Self {
         let (client, new_connections) = connect::client(options);
+        let authorization = login::authorization(&client, options);
+        let sent = authorization.as_ref().ok().and_then(Option::as_ref);
         let inner = Inner {
+            secrets: Secrets::of(options, sent),
+            authorization,
             client,
             new_connections,
             options: options.clone(),
@@ -186,23 +193,15 @@ impl Inner {
         if *method == Method::POST {
             request = request.content_type("application/json");
         }
-        let Some(key) = self
-            .options
-            .api_key
-            .as_ref()
-            .filter(|key| !key.0.is_empty())
-        else {
-            return Ok(request);
-        };
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.0)).map_err(|_| {
-            unusable("the API key of the upstream has characters that no header may carry")
-        })?;
-        bearer.set_sensitive(true);
-        Ok(request.insert_header((header::AUTHORIZATION, bearer)))
+        match &self.authorization {
+            Ok(Some(value)) => Ok(request.insert_header((header::AUTHORIZATION, value.clone()))),
+            Ok(None) => Ok(request),
+            Err(why) => Err(unusable(why)),
+        }
     }
 
     pub fn clean(&self, error: UpstreamError) -> UpstreamError {
-        error.cleaned(self.options.api_key.as_ref())
+        error.cleaned(&self.secrets)
     }
 }
 

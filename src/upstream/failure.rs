@@ -1,16 +1,12 @@
 //! What an upstream says when it refuses: its own words, and how long to leave it alone.
 
-use super::{Failure, Secret, UpstreamError, Words};
+use super::{Failure, UpstreamError, Words, login::Secrets};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
 /// Characters of a message that are kept.
 const MESSAGE_LIMIT: usize = 2000;
-/// Characters of a plain-text error body that are taken for a message.
-const TEXT_LIMIT: usize = 500;
-/// Shorter keys are no secrets, and taking them out would garble any message.
-const SECRET_LENGTH: usize = 4;
 
 impl UpstreamError {
     pub(super) fn new(kind: Failure, message: impl Into<String>) -> Self {
@@ -35,18 +31,18 @@ impl UpstreamError {
         self
     }
 
-    /// Ready to be shown: without the key, without control characters, of a bearable length.
-    pub(super) fn cleaned(mut self, key: Option<&Secret>) -> Self {
-        if let Some(Secret(key)) = key
-            && key.len() >= SECRET_LENGTH
-        {
-            self.message = self.message.replace(key, "…");
-            if let Some(json) = self.words.as_mut().and_then(|words| words.json.as_mut()) {
-                *json = json.replace(key, "…");
+    /// Ready to be shown: without secrets, without control characters, of a bearable length.
+    pub(super) fn cleaned(mut self, secrets: &Secrets) -> Self {
+        if let Some(words) = &mut self.words {
+            words.json = words.json.take().map(|json| secrets.blanked_json(json));
+            for (_, value) in &mut words.headers {
+                *value = secrets.blanked(value);
             }
         }
         let mut message = String::new();
-        let shown = self.message.split(|c: char| c.is_control() || c == ' ');
+        // Before it is cut: of a secret no part is shown either.
+        let shown = secrets.blanked(&self.message);
+        let shown = shown.split(|c: char| c.is_control() || c == ' ');
         for word in shown.filter(|word| !word.is_empty()) {
             if !message.is_empty() {
                 message.push(' ');
@@ -81,8 +77,7 @@ pub(super) fn refusal(status: u16, reason: &str, body: &[u8]) -> UpstreamError {
     let message = match json {
         Some(json) => message_in(&json),
         None if text.is_empty() || text.starts_with(['<', '{', '[']) => None,
-        None => Some(text.chars().take(TEXT_LIMIT).collect())
-            .map(|text: String| format!("{answered}: {text}")),
+        None => Some(format!("{answered}: {text}")),
     };
     UpstreamError {
         status: Some(status),
@@ -309,11 +304,10 @@ mod tests {
 
     #[test]
     fn messages_lose_the_key_control_characters_and_excess() {
-        let key = Secret("sk-secret".to_owned());
+        let secrets = Secrets::only("sk-secret");
         let clean = |text: &str| {
-            UpstreamError::new(Failure::Refused, text)
-                .cleaned(Some(&key))
-                .message
+            let error = UpstreamError::new(Failure::Refused, text);
+            error.cleaned(&secrets).message
         };
         assert_eq!(
             clean("bad\u{1b}[31m\r\n\tkey sk-secret!"),
@@ -321,5 +315,7 @@ mod tests {
         );
         let long = clean(&"漢".repeat(5000));
         assert_eq!(long.chars().count(), MESSAGE_LIMIT + 1);
+        let at_the_limit = clean(&format!("{}sk-secret", "x".repeat(MESSAGE_LIMIT - 5)));
+        assert!(at_the_limit.ends_with("x…"), "{at_the_limit}");
     }
 }

@@ -10,6 +10,7 @@ mod completion;
 mod connect;
 mod deadline;
 mod failure;
+mod login;
 mod request;
 mod response;
 mod sse;
@@ -18,6 +19,7 @@ mod usage;
 
 pub use client::Upstream;
 pub use completion::Completion;
+pub use login::Login;
 pub use request::{ChatRequest, Continuation, GO_ON, PromptMessage};
 
 use crate::model::{ToolCallFragment, Usage};
@@ -26,9 +28,11 @@ use std::time::Duration;
 /// Where the model server is and how long it may take.
 #[derive(Debug, Clone)]
 pub struct UpstreamOptions {
-    /// Includes `/v1`, without a slash at the end.
+    /// Includes `/v1`, without a slash at the end; without a login, see [`Login::taken_from`].
     pub base_url: String,
     pub api_key: Option<Secret>,
+    /// Sent when there is no key.
+    pub login: Option<Login>,
     /// To open a connection, name look-up included; and as much again for TLS.
     pub connect: Duration,
     /// From the request to the response head, and from there to the first byte of the body.
@@ -43,7 +47,7 @@ pub struct UpstreamOptions {
 }
 
 /// A string that no log, error or debug output shows.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret(pub String);
 
 impl std::fmt::Debug for Secret {
@@ -107,7 +111,7 @@ pub struct UpstreamError {
 /// An upstream's refusal as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Words {
-    /// The body, or the payload of an event, when it is a JSON object. Without the upstream's key, should that be in it.
+    /// The body, or the payload of an event, when it is a JSON object. Without what the upstream is asked with, should that be in it.
     pub json: Option<String>,
     /// When to try again and what is left of which budget; names in lower case.
     pub headers: Vec<(String, String)>,
