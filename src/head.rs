@@ -1,11 +1,42 @@
-//! The head of a request while it is served: without the memory that its connection read it into.
+//! The head of a request while it is served, without the memory that its connection read it into; and what the head of every answer tells
+//! a browser.
 
 use actix_web::{
     dev::{RequestHead, Service, ServiceRequest},
-    http::header::{HeaderName, HeaderValue},
+    http::header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use bytes::Bytes;
 use std::mem;
+
+/// Of what is no page: nothing in it is loaded, run, framed or sent anywhere, whatever a browser takes it for.
+const CLOSED: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// Tells a browser what it may do with an answer, unless the answer says so itself: the page has a policy of its own. Nobody's pages but
+/// ours may load it, nobody learns where a visitor comes from, and a window that opened ours has no hold on it.
+pub fn guard(headers: &mut HeaderMap, takes_opener_policy: bool) {
+    let told = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, CLOSED),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
+    ];
+    for (name, value) in told {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    if takes_opener_policy {
+        let policy = HeaderValue::from_static("same-origin");
+        headers.insert(header::CROSS_ORIGIN_OPENER_POLICY, policy);
+    }
+}
+
+/// A browser sends no `Sec-Fetch-…` to a plain HTTP address other than loopback, and writes an error to the page's console when such an
+/// address sets an opener policy.
+pub fn takes_opener_policy(asked: &HeaderMap) -> bool {
+    asked.contains_key("sec-fetch-mode") || !asked.contains_key("upgrade-insecure-requests")
+}
 
 /// The outermost layer: what is behind it sees copies of the headers, in as little memory as they need.
 ///

@@ -6,6 +6,7 @@
 
 use crate::{
     chat::{ChatError, RelayRefused, StartError},
+    head,
     limits::{Spent, TooMany},
     model::Problem,
     openai,
@@ -400,22 +401,20 @@ fn refusal(status: StatusCode, problem: &Problem) -> HttpResponseBuilder {
     response
 }
 
-/// The outermost layer: request ids on everything, problems for every error.
+/// The outermost layer: request ids and what browsers are told on everything, problems for every error.
 pub async fn edge(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let request_id = request.extensions().get::<RequestId>().copied();
     let is_v1 = request.path() == "/v1" || request.path().starts_with("/v1/");
+    let takes_opener_policy = head::takes_opener_policy(request.headers());
     let mut response = next.call(request).await?.map_into_boxed_body();
     if response.status().is_client_error() || response.status().is_server_error() {
         response = with_problem(response, request_id, is_v1);
     }
     let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    head::guard(headers, takes_opener_policy);
     if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
         headers.insert(HeaderName::from_static("x-request-id"), id);
     }

@@ -6,7 +6,7 @@ mod slim;
 use crate::problem::ApiError;
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header as _, HeaderMap},
+    http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header as _},
     web,
 };
 use bytes::Bytes;
@@ -25,11 +25,7 @@ pub(super) async fn index(request: HttpRequest) -> HttpResponse {
     response
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header((header::REFERRER_POLICY, "no-referrer"))
         .insert_header((header::PERMISSIONS_POLICY, PERMISSIONS));
-    if is_trusted(request.headers()) {
-        response.insert_header((header::CROSS_ORIGIN_OPENER_POLICY, "same-origin"));
-    }
     respond(response, &FILES.index, &request)
 }
 
@@ -66,7 +62,6 @@ fn respond(mut response: HttpResponseBuilder, file: &File, request: &HttpRequest
     response
         .content_type(file.media_type)
         .insert_header((header::VARY, "accept-encoding"))
-        .insert_header((header::CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"))
         .body(body.clone())
 }
 
@@ -79,10 +74,4 @@ fn choose<'a>(file: &'a File, request: &HttpRequest) -> (ContentEncoding, &'a By
         Some(Encoding::Known(ContentEncoding::Gzip)) => (ContentEncoding::Gzip, &file.gzip),
         _ => (ContentEncoding::Identity, &file.plain),
     }
-}
-
-/// A browser sends no `Sec-Fetch-…` to a plain HTTP address other than loopback, and writes an error to the page's console when such an
-/// address sets an opener policy.
-fn is_trusted(headers: &HeaderMap) -> bool {
-    headers.contains_key("sec-fetch-mode") || !headers.contains_key("upgrade-insecure-requests")
 }

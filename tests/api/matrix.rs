@@ -90,9 +90,9 @@ const ROWS: [(&str, Row); 47] = [
 ];
 
 /// Everybody, and what is the user's.
-struct World {
-    app: TestApp,
-    user: Account,
+pub struct World {
+    pub app: TestApp,
+    pub user: Account,
     other: Account,
     user_id: UserId,
     revoked: Account,
@@ -102,7 +102,7 @@ struct World {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let app = spawn_app_with(&[("upstream.url", "")]).await;
         let (user, other) = (app.account("user").await, app.account("other").await);
         let who = user.get_json("/api/session").await;
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// The path of something of the user's that is there, and what must live as long as it.
-    async fn path(&self, template: &str) -> (String, Option<Events>) {
+    pub async fn path(&self, template: &str) -> (String, Option<Events>) {
         let user = &self.user;
         let made = async |path: &str, body: Value| -> Value {
             let response = send(user.post(path).json(&body)).await;
@@ -218,7 +218,7 @@ impl World {
     }
 
     /// Ends what answers are still written.
-    async fn quiet(&self) {
+    pub async fn quiet(&self) {
         let owner = &self.app.owner;
         let running = owner.get_json("/api/operator/generations").await;
         for row in running["items"].as_array().expect("rows") {
@@ -233,7 +233,7 @@ fn id(of: &Value) -> &str {
 }
 
 /// The example of the contract, with what can be used only once or must be real.
-fn body(world: &World, name: &str, operation: &Value, who: usize) -> Option<Value> {
+pub fn body(world: &World, name: &str, operation: &Value, who: usize) -> Option<Value> {
     let example = &operation["requestBody"]["content"]["application/json"]["example"];
     match name {
         "post /api/session" => Some(json!({ "token": world.user.key })),

@@ -123,6 +123,18 @@ impl Http2 {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> client::ResponseFuture {
+        let sent = self.try_send(method, path, headers, body).await;
+        sent.expect("the connection is open")
+    }
+
+    /// `None` when the server has ended the connection.
+    pub async fn try_send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Option<client::ResponseFuture> {
         let mut request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.origin));
@@ -134,14 +146,14 @@ impl Http2 {
         }
         let request = request.body(()).expect("a request");
         let ready = timeout(PATIENCE, self.requests.clone().ready()).await;
-        self.requests = ready.expect("in time").expect("open");
+        self.requests = ready.expect("in time").ok()?;
         let sent = self.requests.send_request(request, body.is_none());
-        let (answer, mut upload) = sent.expect("sent");
+        let (answer, mut upload) = sent.ok()?;
         if let Some(body) = body {
             let body = serde_json::to_vec(body).expect("JSON");
-            upload.send_data(body.into(), true).expect("sent");
+            upload.send_data(body.into(), true).ok()?;
         }
-        answer
+        Some(answer)
     }
 
     pub async fn answer(
@@ -159,6 +171,11 @@ impl Http2 {
         let bearer = format!("Bearer {key}");
         let headers = [("authorization", &*bearer), ("accept", "*/*")];
         self.answer("GET", path, &headers, None).await
+    }
+
+    /// Says from now on that it asks the server of this name.
+    pub fn ask_of(&mut self, authority: &str) {
+        self.origin = format!("https://{authority}");
     }
 
     /// Resolves when the server has ended the connection.
