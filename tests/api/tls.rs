@@ -217,6 +217,44 @@ async fn a_request_that_is_reset_before_its_answer_began_is_let_go() {
 }
 
 #[tokio::test]
+async fn two_thousand_streams_that_are_reset_at_once_leave_nothing_behind() {
+    let certificate = Certificate::new();
+    let app = certificate.app(&[RARE_HEARTBEATS]).await;
+    let bearer = format!("Bearer {}", app.owner.key);
+    let bearer = [("authorization", &*bearer)];
+    let body =
+        json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let mut http = certificate.http2(&app.origin).await;
+    let (mut reset, mut connections) = (0, 1);
+    while reset < 2000 {
+        let sent = if reset % 2 == 0 {
+            http.try_send("GET", "/api/feed", &bearer, None).await
+        } else {
+            let path = "/v1/chat/completions";
+            http.try_send("POST", path, &bearer, Some(&body)).await
+        };
+        // Its head goes out.
+        tokio::task::yield_now().await;
+        if sent.is_some() {
+            reset += 1;
+        } else {
+            // It had enough of that, and of this connection only.
+            http = certificate.http2(&app.origin).await;
+            connections += 1;
+        }
+    }
+    println!("{connections} connections");
+    gone_before_a_heartbeat(&app).await;
+    app.nothing_runs().await;
+    let mut other = certificate.http2(&app.origin).await;
+    let mut feed = other.get("/api/feed", &app.owner.key).await;
+    feed.read_until("event: snapshot").await;
+    assert_eq!(app.chat.registry.emitter_count(), 1);
+    drop((feed, http));
+    end(app).await;
+}
+
+#[tokio::test]
 async fn a_peer_that_reads_nothing_of_a_stream_is_cut_and_goes_on_with_another_connection() {
     let certificate = Certificate::new();
     let app = certificate
