@@ -128,7 +128,7 @@ impl From<ConversationRead> for Exported {
     }
 }
 
-/// The branch that was read, without thinking text and tool calls.
+/// The branch that was read, without thinking text and tool calls, and without answers that never got a word.
 fn markdown(read: &ConversationRead) -> String {
     let Conversation { title, system, .. } = &read.conversation;
     let title = if title.is_empty() {
@@ -149,6 +149,9 @@ fn markdown(read: &ConversationRead) -> String {
         section("System prompt", system);
     }
     for MessageRead { message, .. } in &read.messages {
+        if message.role == Role::Assistant && message.content.is_empty() {
+            continue;
+        }
         let heading = match (message.role, &message.model) {
             (Role::User, _) => "You".to_owned(),
             (Role::System, _) => "System".to_owned(),

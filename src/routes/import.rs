@@ -21,7 +21,7 @@ use actix_web::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, value::RawValue};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Every field as it came, so that what is wrong with one is told with its place.
@@ -141,8 +141,8 @@ impl Import {
             let message = message.ok_or_else(|| missing(&place))?;
             message.check(&format!("{place}."), &mut known, options)
         });
-        let messages: Vec<Message> = messages.collect::<Result<_, _>>()?;
-        let head_id = match text("head_id", self.head_id)? {
+        let mut messages: Vec<Message> = messages.collect::<Result<_, _>>()?;
+        let mut head_id = match text("head_id", self.head_id)? {
             // Without one nothing of it would be seen.
             None => messages.last().map(|message| message.id),
             Some(head) => Some(known.get(&head).ok_or_else(|| {
@@ -152,6 +152,7 @@ impl Import {
                 ))
             })?),
         };
+        answer_the_unanswered(&mut messages, &mut head_id);
         Ok(WholeConversation {
             new,
             updated_at,
@@ -174,6 +175,43 @@ impl Import {
             )));
         }
         Ok(())
+    }
+}
+
+/// Below a question that nobody answered, an answer that was interrupted before its first word: it can be asked for again, and a prompt
+/// finds its place below it.
+fn answer_the_unanswered(messages: &mut Vec<Message>, head_id: &mut Option<MessageId>) {
+    let answered: HashSet<_> = messages
+        .iter()
+        .filter_map(|below| below.parent_id)
+        .collect();
+    let questions = messages.iter().filter(|message| message.role == Role::User);
+    let unanswered = questions.filter(|question| !answered.contains(&question.id));
+    let answers: Vec<_> = unanswered.map(unwritten_answer).collect();
+    for answer in &answers {
+        if answer.parent_id == *head_id {
+            *head_id = Some(answer.id);
+        }
+    }
+    messages.extend(answers);
+}
+
+fn unwritten_answer(question: &Message) -> Message {
+    Message {
+        id: MessageId::new(),
+        parent_id: Some(question.id),
+        role: Role::Assistant,
+        content: String::new(),
+        reasoning: None,
+        tool_calls: None,
+        model: None,
+        status: Progress::Ended(Outcome::Interrupted),
+        finish_reason: None,
+        usage: None,
+        timings: None,
+        problem: None,
+        generation_id: None,
+        created_at: question.created_at,
     }
 }
 

@@ -258,7 +258,8 @@ async fn whatever_is_imported_is_exported_as_often_as_one_likes_without_a_change
         assert!(!first.to_string().contains("\\u0000"), "{first}");
         let sent = file["messages"].as_array().expect("messages");
         let kept = first["messages"].as_array().expect("messages");
-        assert_eq!(sent.len(), kept.len());
+        let (kept, added) = kept.split_at(sent.len());
+        assert!(added.iter().all(is_unwritten), "{added:?}");
         for (sent, kept) in sent.iter().zip(kept) {
             let content = sent["content"]
                 .as_str()
@@ -275,6 +276,47 @@ async fn whatever_is_imported_is_exported_as_often_as_one_likes_without_a_change
         let second = exported(&app.owner, id(&second)).await;
         assert_eq!(without_ids(&second), without_ids(&first));
     }
+    app.end().await;
+}
+
+/// An answer without a word.
+fn is_unwritten(message: &Value) -> bool {
+    message["role"] == "assistant" && message["status"] == "interrupted" && message["content"] == ""
+}
+
+#[tokio::test]
+async fn an_imported_question_without_an_answer_can_be_answered_and_gone_on_from() {
+    let app = spawn_app().await;
+    let said = |id: &str, parent: Option<&str>, role: &str| {
+        json!({"id": id, "parent_id": parent, "role": role, "content": id, "status": "completed",
+            "created_at": "2026-01-31T12:00:00Z"})
+    };
+    let mut file = file();
+    file["messages"] = json!([
+        said("one", None, "user"),
+        said("two", Some("one"), "assistant"),
+        said("three", Some("two"), "user"),
+        said("elsewhere", Some("two"), "user"),
+    ]);
+    file["head_id"] = json!("three");
+    let made = imported(&app.owner, &file).await;
+    let read = app.owner.read(id(&made)).await;
+    let [_, _, three, elsewhere, below, below_elsewhere] = messages(&read) else {
+        panic!("{read}");
+    };
+    assert!(is_unwritten(below) && is_unwritten(below_elsewhere));
+    assert_eq!(below["parent_id"], three["id"]);
+    assert_eq!(below_elsewhere["parent_id"], elsewhere["id"]);
+    assert_eq!(read["head_id"], below["id"]);
+
+    let again = format!("/api/messages/{}/regenerate", id(below));
+    let turn = Turn::started(id(&made), send(app.owner.post(&again)).await).await;
+    app.upstream.next_call().await.answer(&["Four"]).await;
+    assert_eq!(app.owner.read_all(&turn).await.text, "Four");
+    app.answered(id(&made), "five", &["Six"]).await;
+
+    let made = imported(&app.owner, &file).await;
+    app.answered(id(&made), "or go on", &["Yes"]).await;
     app.end().await;
 }
 
