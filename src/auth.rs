@@ -13,7 +13,9 @@ mod watch;
 
 pub use identity::{CurrentUser, Operator, Unrestricted, identify};
 pub use known::Known;
-pub use secrets::{LINK_LIFETIME, hash_of, login_link, login_token, new_key};
+pub use secrets::{
+    KeyAsked, LINK_LIFETIME, hash_of, login_link, login_token, new_key, new_key_once,
+};
 pub use walls::walls;
 
 use crate::{

@@ -1,10 +1,11 @@
 //! Keys, links and cookies are 256 random bits, shown once and stored as SHA-256.
 
 use crate::{
-    model::{Key, Limits, UserId, now},
-    store::{NewKey, SecretHash, Store, StoreError},
+    model::{Key, KeyId, Limits, UserId, now},
+    store::{Effect, NewKey, Once, Receipt, SecretHash, Store, StoreError},
 };
 use rand::Rng as _;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{fmt::Write as _, time::Duration};
 use time::OffsetDateTime;
@@ -12,6 +13,8 @@ use time::OffsetDateTime;
 /// How long a one-time login link is good for.
 pub const LINK_LIFETIME: Duration = Duration::from_mins(15);
 
+/// What an API key begins with.
+const KEY: &str = "continuo-";
 /// So many characters of a key are shown in lists.
 const PREFIX: usize = 12;
 
@@ -48,6 +51,29 @@ pub async fn login_token(store: &dyn Store, user: UserId) -> Result<String, Stor
     Ok(token)
 }
 
+/// What is asked for of a key.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyAsked<'a> {
+    pub user: UserId,
+    pub name: &'a str,
+    pub limits: Limits,
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+impl KeyAsked<'_> {
+    fn with<'a>(&'a self, id: KeyId, secret: &'a str) -> NewKey<'a> {
+        NewKey {
+            id,
+            user: self.user,
+            name: self.name,
+            prefix: &secret[..PREFIX],
+            hash: hash_of(secret),
+            limits: self.limits,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
 /// A new API key; the text is the key itself, which is never shown again.
 pub async fn new_key(
     store: &dyn Store,
@@ -56,16 +82,39 @@ pub async fn new_key(
     limits: Limits,
     expires_at: Option<OffsetDateTime>,
 ) -> Result<(Key, String), StoreError> {
-    let secret = new_secret("continuo-");
-    let new = NewKey {
+    let asked = KeyAsked {
         user,
         name,
-        prefix: &secret[..PREFIX],
-        hash: hash_of(&secret),
         limits,
         expires_at,
     };
-    Ok((store.add_key(&new).await?, secret))
+    let secret = new_secret(KEY);
+    let key = store.add_key(&asked.with(KeyId::new(), &secret)).await?;
+    Ok((key, secret))
+}
+
+/// The same, once for an idempotency key, if there is one, of whoever asks for it; its receipt tells where below `path` the key is, and
+/// nothing of the key itself.
+pub async fn new_key_once(
+    store: &dyn Store,
+    asked: &KeyAsked<'_>,
+    once: Option<(UserId, &Once, &str)>,
+) -> Result<Effect<(Key, String)>, StoreError> {
+    let (id, secret) = (KeyId::new(), new_secret(KEY));
+    let new = asked.with(id, &secret);
+    let Some((by, once, path)) = once else {
+        return Ok(Effect::Done((store.add_key(&new).await?, secret)));
+    };
+    let receipt = Receipt {
+        location: format!("{path}/{id}"),
+        body: Value::Null,
+    };
+    let added = store.add_key_once(&new, by, (once, &receipt)).await?;
+    Ok(match added {
+        Effect::Done(key) => Effect::Done((key, secret)),
+        Effect::Before(receipt) => Effect::Before(receipt),
+        Effect::KeyReused => Effect::KeyReused,
+    })
 }
 
 #[cfg(test)]

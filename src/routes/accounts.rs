@@ -2,9 +2,10 @@
 
 use super::body::{Json, limits, made, text};
 use crate::{
-    auth::{Auth, CurrentUser, Unrestricted, new_key},
+    auth::{Auth, CurrentUser, KeyAsked, Unrestricted, new_key_once},
     model::{Credential, Key, KeyId, Limits, Login, LoginId, UserId, now},
     problem::ApiError,
+    store::{Effect, Receipt},
     text::is_name,
 };
 use actix_web::{
@@ -65,7 +66,8 @@ pub(super) async fn make_key(
     auth: Data<Auth>,
     body: Json<MakeKey>,
 ) -> Result<HttpResponse, ApiError> {
-    make_key_for(&auth, current.user.id, &body.value, "/api/keys").await
+    let user = current.user.id;
+    make_key_for(&auth, user, user, &body, "/api/keys").await
 }
 
 pub(super) async fn revoke_key(
@@ -110,13 +112,22 @@ pub(super) async fn sessions_of(
     Ok(read(&Items { items }))
 }
 
+/// `by` is whose idempotency key it is, should there be one.
 pub(super) async fn make_key_for(
     auth: &Auth,
+    by: UserId,
     user: UserId,
-    asked: &MakeKey,
+    body: &Json<MakeKey>,
     path: &str,
 ) -> Result<HttpResponse, ApiError> {
+    let (asked, once) = (&body.value, body.once());
     check_name(&asked.name)?;
+    // Before it is one too many.
+    if let Some(once) = &once
+        && let Some(before) = auth.store.receipt(by, once).await?
+    {
+        made_now(before)?;
+    }
     if asked
         .expires_at
         .is_some_and(|at| at <= now() || at.year() >= 9999)
@@ -135,19 +146,35 @@ pub(super) async fn make_key_for(
             format!("a user may have {KEYS_AT_MOST} keys that are not revoked; revoke one first"),
         ));
     }
-    let (key, secret) = new_key(
-        &*auth.store,
+    let asked = KeyAsked {
         user,
-        &asked.name,
-        asked.limits.unwrap_or_default(),
-        asked.expires_at,
-    )
-    .await?;
+        name: &asked.name,
+        limits: asked.limits.unwrap_or_default(),
+        expires_at: asked.expires_at,
+    };
+    let once = once.as_ref().map(|once| (by, once, path));
+    let (key, secret) = made_now(new_key_once(&*auth.store, &asked, once).await?)?;
     let made_key = MadeKey {
         key: &key,
         secret: &secret,
     };
     Ok(made(StatusCode::CREATED, &format!("{path}/{}", key.id)).json(made_key))
+}
+
+/// A repeat cannot be answered as the first was: nobody has the key itself any more.
+fn made_now<T>(effect: Effect<T>) -> Result<T, ApiError> {
+    match effect {
+        Effect::Done(made) => Ok(made),
+        Effect::Before(Receipt { location, .. }) => Err(ApiError::new(
+            409,
+            "key-made-before",
+            "This key was made before",
+            format!(
+                "it was shown once, and is not kept; should it be lost, `DELETE {location}` and make another, under a new idempotency key"
+            ),
+        )),
+        Effect::KeyReused => Err(ApiError::key_reused()),
+    }
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), ApiError> {

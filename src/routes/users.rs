@@ -119,7 +119,8 @@ pub(super) async fn make_key(
     body: Json<MakeKey>,
 ) -> Result<HttpResponse, ApiError> {
     find(&auth, *id).await?;
-    let response = make_key_for(&auth, *id, &body.value, "/api/operator/keys").await?;
+    let by = operator.0.user.id;
+    let response = make_key_for(&auth, by, *id, &body, "/api/operator/keys").await?;
     report(&operator, *id, "made a key");
     Ok(response)
 }

@@ -6,7 +6,7 @@
 mod credentials;
 mod users;
 
-use super::{SecretHash, StoreError};
+use super::{Effect, Once, Receipt, SecretHash, StoreError};
 use crate::model::{Credential, Key, KeyId, Limits, Login, LoginId, User, UserId};
 use async_trait::async_trait;
 use std::time::Duration;
@@ -47,6 +47,13 @@ pub enum UserChanged {
 #[async_trait]
 pub trait Credentials {
     async fn add_key(&self, new: &NewKey<'_>) -> Result<Key, StoreError>;
+    /// The same, once for an idempotency key of whoever asks for it, who may be somebody else.
+    async fn add_key_once(
+        &self,
+        new: &NewKey<'_>,
+        by: UserId,
+        once: (&Once, &Receipt),
+    ) -> Result<Effect<Key>, StoreError>;
     /// This user's, or all, oldest first; revoked and expired ones too.
     async fn keys(&self, of: Option<UserId>) -> Result<Vec<Key>, StoreError>;
     /// Of this user, or anybody's. The first revocation's time stays. False when there is no such key.
@@ -99,6 +106,7 @@ pub trait Credentials {
 /// A key about to be stored.
 #[derive(Debug, Clone, Copy)]
 pub struct NewKey<'a> {
+    pub id: KeyId,
     pub user: UserId,
     pub name: &'a str,
     /// The first characters of the key.

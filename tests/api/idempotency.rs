@@ -323,3 +323,86 @@ async fn keys_that_are_none_are_refused_and_nothing_starts() {
     assert_eq!(list["items"].as_array().expect("rows").len(), 1);
     app.end().await;
 }
+
+/// Of this account, by name; one that has none is not counted.
+async fn keys(app: &TestApp, name: &str) -> Vec<Value> {
+    let keys = app.owner.get_json("/api/keys").await;
+    let keys = keys["items"].as_array().cloned().expect("a list");
+    keys.into_iter().filter(|key| key["name"] == name).collect()
+}
+
+#[tokio::test]
+async fn a_key_is_made_once_and_a_repeat_is_told_which_it_was() {
+    let app = spawn_app().await;
+    let owner = app.owner.get_json("/api/session").await;
+    let own = owner["user"]["id"].as_str().expect("an id").to_owned();
+    for path in [
+        "/api/keys".to_owned(),
+        format!("/api/operator/users/{own}/keys"),
+    ] {
+        let body = json!({"name": path});
+        let make = || with_key(app.owner.post(&path).json(&body), &path);
+        let (location, made) = answer(make(), 201).await;
+        let made: Value = serde_json::from_str(&made).expect("JSON");
+        let secret = made["key"].as_str().expect("shown once");
+        let refused = problem(send(make()).await, 409, "key-made-before").await;
+        let detail = refused["detail"].as_str().expect("a detail");
+        assert!(detail.contains(&format!("`DELETE {location}`")), "{detail}");
+        assert!(!detail.contains(secret), "{detail}");
+        assert_eq!(keys(&app, &path).await.len(), 1);
+        let other = with_key(app.owner.post(&path).json(&json!({"name": "other"})), &path);
+        problem(send(other).await, 422, "idempotency-key-reused").await;
+        assert!(keys(&app, "other").await.is_empty());
+
+        // As it says.
+        let delete = app.owner.request(reqwest::Method::DELETE, &location);
+        assert_eq!(send(delete).await.status(), 204);
+        let again = with_key(app.owner.post(&path).json(&body), &format!("{path} again"));
+        answer(again, 201).await;
+    }
+    // Another's idempotency key is another one.
+    let stranger = app.stranger().await;
+    let body = json!({"name": "/api/keys"});
+    answer(
+        with_key(stranger.post("/api/keys").json(&body), "/api/keys"),
+        201,
+    )
+    .await;
+    app.end().await;
+}
+
+#[tokio::test]
+async fn of_twenty_who_make_a_key_at_once_with_one_idempotency_key_one_does() {
+    let app = spawn_app().await;
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let request = app.owner.post("/api/keys").json(&json!({"name": "twin"}));
+        asked.spawn(send(with_key(request, "twin")));
+    }
+    let mut statuses: Vec<_> = asked.join_all().await;
+    statuses.sort_unstable_by_key(reqwest::Response::status);
+    let statuses: Vec<_> = statuses
+        .iter()
+        .map(|response| response.status().as_u16())
+        .collect();
+    assert_eq!(statuses[..1], [201]);
+    assert_eq!(statuses[1..], [409; 19]);
+    assert_eq!(keys(&app, "twin").await.len(), 1);
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_repeat_at_the_limit_of_keys_is_still_told_which_key_it_made() {
+    let app = spawn_app().await;
+    let make = |at: usize| {
+        let request = app.owner.post("/api/keys").json(&json!({"name": "many"}));
+        with_key(request, &format!("k{at}"))
+    };
+    // The owner came with one.
+    for at in 0..99 {
+        answer(make(at), 201).await;
+    }
+    problem(send(make(99)).await, 409, "too-many-keys").await;
+    problem(send(make(98)).await, 409, "key-made-before").await;
+    app.end().await;
+}

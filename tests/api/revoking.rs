@@ -11,7 +11,7 @@ use crate::{
 };
 use continuo::{
     auth::{self, hash_of},
-    model::{Credential, Limits, LoginId, UserId, now},
+    model::{Credential, KeyId, Limits, LoginId, UserId, now},
     store::{NewKey, UserChange, When},
 };
 use reqwest::{Method, RequestBuilder};
@@ -235,6 +235,7 @@ async fn a_key_that_was_not_there_a_moment_ago_is_let_in() {
         problem(send(account.get("/api/session")).await, 401, "unauthorized").await;
     }
     let new = NewKey {
+        id: KeyId::new(),
         user,
         name: "late",
         prefix: "continuo-mad",

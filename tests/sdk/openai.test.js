@@ -196,6 +196,17 @@ test('a refusal that passes is retried by the client', limit, async () => {
   }
 });
 
+test('a date to come back at passes as it is and is waited for', limit, async () => {
+  const error = await ask('429-date').catch((error) => error);
+  assert.ok(error instanceof OpenAI.RateLimitError);
+  assert.equal(error.headers.get('retry-after'), (await asked('429-date')).retryAfter);
+  const patient = new OpenAI({ maxRetries: 1 });
+  assert.equal(await text(await patient.chat.completions.create({ model: '429-soon', messages, stream: true })), 'Hello');
+  const { at, retryAfter } = await asked('429-soon');
+  assert.equal(at.length, 2);
+  assert.ok(at[1] > Date.parse(retryAfter) - 100, `${at} ${retryAfter}`);
+});
+
 test('an abort closes the connection to the model server', limit, async () => {
   const running = await stream('stall-js');
   for await (const chunk of running) if (chunk.choices[0].delta.content) break;

@@ -12,6 +12,7 @@ import unittest
 import urllib.parse
 import urllib.request
 import uuid
+from email.utils import parsedate_to_datetime
 
 import openai
 from openai import AsyncOpenAI, OpenAI
@@ -260,6 +261,17 @@ class Sdk(unittest.TestCase):
                 chunks = patient.chat.completions.create(model=model, messages=MESSAGES, stream=True)
                 self.assertEqual(text(chunks), "Hello")
                 self.assertEqual(asked(model)["times"], 2, model)
+
+    def test_a_date_to_come_back_at_passes_as_it_is_and_is_waited_for(self):
+        with self.assertRaises(openai.RateLimitError) as raised:
+            self.ask("429-date-py")
+        self.assertEqual(raised.exception.response.headers["retry-after"], asked("429-date-py")["retryAfter"])
+        with OpenAI(max_retries=1) as patient:
+            chunks = patient.chat.completions.create(model="429-soon-py", messages=MESSAGES, stream=True)
+            self.assertEqual(text(chunks), "Hello")
+        told = asked("429-soon-py")
+        self.assertEqual(len(told["at"]), 2)
+        self.assertGreater(told["at"][1], parsedate_to_datetime(told["retryAfter"]).timestamp() * 1000 - 100)
 
     def test_who_leaves_closes_the_connection_to_the_model_server(self):
         with self.stream("stall-py") as chunks:

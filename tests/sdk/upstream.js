@@ -46,7 +46,11 @@ export async function startUpstream() {
     if (url.pathname === '/v1/models') return json(response, 200, { data: [{ id: 'hello' }, { id: 'org/tools' }] });
     const body = JSON.parse(Buffer.concat(chunks).toString());
     const record = asked.get(body.model) ?? { times: 0, left: 0 };
-    asked.set(body.model, { ...record, times: record.times + 1, last: body });
+    const now = { ...record, times: record.times + 1, at: [...(record.at ?? []), Date.now()], last: body };
+    asked.set(body.model, now);
+    response.on('finish', () => {
+      now.retryAfter ??= response.getHeader('Retry-After');
+    });
     response.on('close', () => {
       if (!response.writableFinished) asked.get(body.model).left += 1;
     });
@@ -65,7 +69,7 @@ export async function startUpstream() {
 async function answer({ model, stream, stream_options: options, n = 1 }, before, response) {
   const [kind, number] = model.split('-');
   const status = Number(kind);
-  if (status && (number !== 'once' || before === 0)) return refuse(response, status);
+  if (status && (!['once', 'soon'].includes(number) || before === 0)) return refuse(response, status, number);
   const instead = {
     html: () => refuse(response, 502),
     page: () => response.writeHead(200, { 'Content-Type': 'text/html' }).end('<html>hello</html>'),
@@ -118,9 +122,12 @@ async function answer({ model, stream, stream_options: options, n = 1 }, before,
   response.end('data: [DONE]\n\n');
 }
 
-function refuse(response, status) {
+function refuse(response, status, number) {
   const headers = { 'Content-Type': 'application/json', 'x-ratelimit-remaining-tokens': '0' };
-  if (status === 429) Object.assign(headers, { 'Retry-After': '1', 'retry-after-ms': '20', 'x-ratelimit-reset-tokens': '6m0s' });
+  // The date of RFC 9110, in whole seconds.
+  const date = { date: 90_000, soon: 3_000 }[number];
+  if (date) response.setHeader('Retry-After', new Date(Date.now() + date).toUTCString());
+  else if (status === 429) Object.assign(headers, { 'Retry-After': '1', 'retry-after-ms': '20', 'x-ratelimit-reset-tokens': '6m0s' });
   if (status === 502) headers['Content-Type'] = 'text/html';
   response.writeHead(status, headers);
   response.end(REFUSALS[status] ?? '<html><h1>502 Bad Gateway</h1></html>');

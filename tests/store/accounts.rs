@@ -19,6 +19,7 @@ fn at(now: OffsetDateTime) -> When {
 
 fn new_key(user: UserId, hash: u8) -> NewKey<'static> {
     NewKey {
+        id: KeyId::new(),
         user,
         name: "laptop",
         prefix: "continuo-abc",
@@ -115,6 +116,33 @@ pub async fn a_name_is_taken_once(db: &Scratch) {
     assert_eq!(db.store.user(UserId::new()).await.unwrap(), None);
     let nobody = disable(&*db.store, UserId::new(), true).await;
     assert_eq!(nobody, UserChanged::NotFound);
+}
+
+pub async fn a_key_is_added_once_for_an_idempotency_key_of_whoever_asks(db: &Scratch) {
+    let store = &*db.store;
+    let (owner, other) = (user(store, "ann").await, user(store, "bob").await);
+    let kept = receipt(&"there");
+    let add = async |hash: u8, by: UserId, fingerprint: u8| {
+        let (new, once) = (new_key(owner, hash), once("k", fingerprint));
+        store.add_key_once(&new, by, (&once, &kept)).await.unwrap()
+    };
+    let twins = join_all((1..=10).map(|hash| add(hash, other, 1))).await;
+    let made: Vec<_> = twins
+        .iter()
+        .filter(|twin| matches!(twin, Effect::Done(_)))
+        .collect();
+    let told = twins
+        .iter()
+        .filter(|twin| matches!(twin, Effect::Before(before) if *before == kept));
+    assert_eq!((made.len(), told.count()), (1, 9));
+    assert!(matches!(add(11, other, 2).await, Effect::KeyReused));
+    assert!(
+        matches!(add(12, owner, 2).await, Effect::Done(_)),
+        "by somebody else"
+    );
+    let keys = store.keys(Some(owner)).await.unwrap();
+    assert_eq!(keys.len(), 2);
+    assert!(store.keys(Some(other)).await.unwrap().is_empty());
 }
 
 pub async fn a_key_works_until_it_is_revoked_expires_or_its_user_is_disabled(db: &Scratch) {

@@ -54,6 +54,7 @@ on_both_engines! {
         nobody_is_made_an_operator_because_of_a_name,
         a_name_is_taken_once,
         a_key_works_until_it_is_revoked_expires_or_its_user_is_disabled,
+        a_key_is_added_once_for_an_idempotency_key_of_whoever_asks,
         a_login_link_works_once,
         a_login_link_does_not_outlive_its_time_or_its_user,
         a_login_lasts_until_logout_expiry_or_its_user_is_disabled,

@@ -115,8 +115,9 @@ pub(super) fn making_keys(op: Op) -> Op {
             made_key_example(),
         )
         .with(201, "Location", "The key, to be revoked there.")
+        .once_only("One key stands for one request of yours, for 24 hours: repeated, it makes no second one, and the answer tells where the first is.")
         .refuses(403, "`restricted-key`")
-        .refuses(409, "`too-many-keys`")
+        .refuses(409, "`too-many-keys`, `key-made-before`")
 }
 
 pub fn revoke_key() -> Op {

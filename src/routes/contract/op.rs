@@ -118,10 +118,18 @@ impl Op {
 
     /// Repeating it with the same key has no second effect.
     pub fn once(self) -> Self {
+        self.once_only("One key stands for one request of yours, for 24 hours: repeated, it has no second effect and the same answer.")
+    }
+
+    /// The same, with another answer.
+    pub fn once_only(self, description: &str) -> Self {
         self.header(
             "Idempotency-Key",
-            "One key stands for one request of yours, for 24 hours: repeated, it has no second effect and the same answer.",
-            text().min_length(Some(1)).max_length(Some(255)).pattern(Some("^[ -~]+$")),
+            description,
+            text()
+                .min_length(Some(1))
+                .max_length(Some(255))
+                .pattern(Some("^[ -~]+$")),
         )
         .refuses(422, "`idempotency-key-reused`")
     }

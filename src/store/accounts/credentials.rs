@@ -4,7 +4,8 @@ use super::{Credentials, NewKey, NewLogin, Vouched, When};
 use crate::{
     model::{Credential, Key, KeyId, Limits, Login, LoginId, User, UserId, now},
     store::{
-        SecretHash, StoreError,
+        Effect, Once, Receipt, SecretHash, StoreError,
+        receipts::claim,
         rows::{KeyRow, LoginRow, UserRow, key_columns, login_columns, user_columns},
         sql::{Sql, Time, execute, json, on, with_commas},
     },
@@ -87,27 +88,49 @@ impl From<LoginThatHolds> for Vouched {
     }
 }
 
+const ADD_KEY: &str = concat!(
+    "INSERT INTO api_keys (id, user_id, name, prefix, hash, created_at, expires_at, limits)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ",
+    key_columns!()
+);
+
+macro_rules! insert_key {
+    ($new:expr, $limits:expr) => {
+        sqlx::query_as::<_, KeyRow>(ADD_KEY)
+            .bind($new.id.0)
+            .bind($new.user.0)
+            .bind($new.name)
+            .bind($new.prefix)
+            .bind($new.hash.bytes())
+            .bind(Time(now()))
+            .bind($new.expires_at.map(Time))
+            .bind(&$limits)
+    };
+}
+
 #[async_trait]
 impl Credentials for Sql {
     async fn add_key(&self, new: &NewKey<'_>) -> Result<Key, StoreError> {
-        const SQL: &str = concat!(
-            "INSERT INTO api_keys (id, user_id, name, prefix, hash, created_at, expires_at, limits)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ",
-            key_columns!()
-        );
-        let (id, at) = (KeyId::new(), now());
         let limits = json(&new.limits)?;
-        let row = on!(&self.write, c => sqlx::query_as::<_, KeyRow>(SQL)
-            .bind(id.0)
-            .bind(new.user.0)
-            .bind(new.name)
-            .bind(new.prefix)
-            .bind(new.hash.bytes())
-            .bind(Time(at))
-            .bind(new.expires_at.map(Time))
-            .bind(&limits)
-            .fetch_one(c))?;
+        let row = on!(&self.write, c => insert_key!(new, limits).fetch_one(c))?;
         Ok(row.into())
+    }
+
+    async fn add_key_once(
+        &self,
+        new: &NewKey<'_>,
+        by: UserId,
+        once: (&Once, &Receipt),
+    ) -> Result<Effect<Key>, StoreError> {
+        let limits = json(&new.limits)?;
+        let mut tx = self.begin().await?;
+        if let Some(before) = claim(&mut tx, by, Some(once)).await? {
+            tx.rollback().await?;
+            return Ok(before);
+        }
+        let row = on!(tx.on(), c => insert_key!(new, limits).fetch_one(c))?;
+        tx.commit().await?;
+        Ok(Effect::Done(KeyRow::into(row)))
     }
 
     async fn keys(&self, of: Option<UserId>) -> Result<Vec<Key>, StoreError> {
