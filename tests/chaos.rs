@@ -92,11 +92,12 @@ impl Scene {
     /// Nobody is attached any more, and what was opened and closed adds up; the count of connections closed for this reason.
     async fn left(&self, reason: &str) -> u64 {
         let owner = self.owner();
+        let mut list = Value::Null;
         until("nobody is attached", async || {
-            emitters(owner).await["total"] == 0
+            list = emitters(owner).await;
+            list["total"] == 0
         })
         .await;
-        let list = emitters(owner).await;
         assert_eq!(list["opened"].as_u64(), Some(closed(&list)), "{list}");
         list["closed"][reason].as_u64().expect("a count")
     }

@@ -1,7 +1,7 @@
 //! Too much of everything: refusals that say so, nothing dies, and a normal question works afterwards.
 
 use crate::{
-    Scene, command, emitters,
+    Scene, command,
     support::{
         PATIENCE,
         app::{Account, problem, send},
@@ -9,7 +9,6 @@ use crate::{
         fake_upstream::FakeUpstream,
         process::Running,
         raw::Raw,
-        until,
     },
 };
 use serde_json::json;
@@ -230,9 +229,7 @@ async fn a_flood_of_attaching_and_leaving_leaves_nothing_behind() {
     call.finish("stop").await;
     call.done().await;
     assert_eq!(owner.read_all(&turn).await.text, "piece ".repeat(50));
-    until("its reader has left", async || {
-        emitters(owner).await["closed"]["finished"] == 1
-    })
-    .await;
+    // Who was gone before it was answered may have been let in only now.
+    assert!(scene.left("finished").await >= 1);
     scene.is_well().await;
 }

@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `fact` is one, without sleeping; fails in words when it never becomes one.
 #[allow(dead_code, reason = "no test binary uses all of it")]
-pub async fn until(what: &str, fact: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, mut fact: impl AsyncFnMut() -> bool) {
     let becomes_true = async {
         while !fact().await {
             tokio::task::yield_now().await;
