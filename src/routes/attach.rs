@@ -7,7 +7,7 @@ use crate::{
     client::Client,
     emitter,
     model::GenerationId,
-    problem::ApiError,
+    problem::{ApiError, RequestId},
     registry::{Attached, NewEmitter},
 };
 use actix_web::{
@@ -18,7 +18,6 @@ use actix_web::{
 };
 use serde::Deserialize;
 use std::future::{Ready, ready};
-use tracing_actix_web::RequestId;
 
 /// The longest session name and the longest user agent that is kept, in characters.
 const SESSION_CHARACTERS: usize = 128;
