@@ -84,7 +84,7 @@ impl Wtf8 {
     /// The whole string as text: split pairs joined, lone halves and U+0000 replaced by U+FFFD.
     pub fn into_text(self) -> String {
         let mut joiner = Joiner::default();
-        let mut text = joiner.push(&self.0);
+        let mut text = joiner.push(self.0);
         text.push_str(&joiner.finish());
         text
     }
@@ -117,7 +117,18 @@ pub struct Joiner {
 
 impl Joiner {
     /// The text of `piece`, which may begin with a character whose first half came before.
-    pub fn push(&mut self, piece: &[u8]) -> String {
+    pub fn push(&mut self, piece: Vec<u8>) -> String {
+        if self.high.is_some() && !piece.is_empty() {
+            return self.mend(&piece);
+        }
+        // Nearly always it is text as it is.
+        match String::from_utf8(piece) {
+            Ok(text) => without_nul(text),
+            Err(error) => self.mend(error.as_bytes()),
+        }
+    }
+
+    fn mend(&mut self, piece: &[u8]) -> String {
         let mut text = String::with_capacity(piece.len());
         let mut rest = piece;
         while !rest.is_empty() {
@@ -196,8 +207,8 @@ mod tests {
     #[test]
     fn surrogate_halves_split_over_two_pieces_are_joined() {
         let mut joiner = Joiner::default();
-        let mut text = joiner.push(&parse(r#""a\ud83d""#).0);
-        text += &joiner.push(&parse(r#""\ude00b""#).0);
+        let mut text = joiner.push(parse(r#""a\ud83d""#).0);
+        text += &joiner.push(parse(r#""\ude00b""#).0);
         text += &joiner.finish();
         assert_eq!(text, "a😀b");
     }

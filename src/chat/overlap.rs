@@ -30,6 +30,11 @@ impl Overlap {
         }
     }
 
+    /// Whether something is held back, or will be.
+    pub fn holds(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// What may be told now that this came. Thinking text is told at once; a tool call ends the text before it.
     pub fn pass(&mut self, event: Event) -> Vec<Event> {
         if self.before.is_none() {

@@ -94,8 +94,12 @@ impl Reading {
             if self.bytes > chat.options.answer_bytes {
                 return Err(Stopper::AnswerTooLarge);
             }
-            let events = self.overlap.pass(event);
-            self.append(&generation.log, events)?;
+            if self.overlap.holds() {
+                let events = self.overlap.pass(event);
+                self.append_all(&generation.log, events)?;
+            } else {
+                self.append(&generation.log, &event)?;
+            }
         }
         Ok(())
     }
@@ -103,20 +107,25 @@ impl Reading {
     /// Appends what is still held back: of the beginning, and the last blocks.
     pub fn let_go(&mut self, log: &EventLog) -> Result<(), AppendError> {
         let events = self.overlap.let_go();
-        let appended = self.append(log, events);
+        let appended = self.append_all(log, events);
         let last = self.blocks.as_mut().and_then(Blocks::close);
         self.append_blocks(log, last);
         appended
     }
 
-    fn append(&mut self, log: &EventLog, events: Vec<Event>) -> Result<(), AppendError> {
+    fn append_all(&mut self, log: &EventLog, events: Vec<Event>) -> Result<(), AppendError> {
         for event in events {
-            log.append(&event)?;
-            self.has_added |= size(&event) > 0;
-            if let (Event::Delta { text }, Some(blocks)) = (&event, &mut self.blocks) {
-                let finished = blocks.push(text);
-                self.append_blocks(log, finished);
-            }
+            self.append(log, &event)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, log: &EventLog, event: &Event) -> Result<(), AppendError> {
+        log.append(event)?;
+        self.has_added |= size(event) > 0;
+        if let (Event::Delta { text }, Some(blocks)) = (event, &mut self.blocks) {
+            let finished = blocks.push(text);
+            self.append_blocks(log, finished);
         }
         Ok(())
     }

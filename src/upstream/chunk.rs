@@ -170,7 +170,10 @@ impl ChunkReader {
             Some(error) => return Verdict::Failed(failure::reported(&error)),
         }
         // The shape of older vLLM and FastChat servers.
-        if chunk.object.and_then(text_of).as_deref() == Some("error") {
+        if chunk
+            .object
+            .is_some_and(|object| object.get() == r#""error""#)
+        {
             let error = value_of(json).unwrap_or_default();
             return Verdict::Failed(failure::reported(&error));
         }
@@ -200,9 +203,9 @@ impl ChunkReader {
         pieces.add_content(fields.refusal);
         push(
             deltas,
-            Delta::Reasoning(self.reasoning.push(&pieces.reasoning)),
+            Delta::Reasoning(self.reasoning.push(pieces.reasoning)),
         );
-        push(deltas, Delta::Text(self.text.push(&pieces.text)));
+        push(deltas, Delta::Text(self.text.push(pieces.text)));
         if let Some(json) = fields.tool_calls {
             let (fragments, skipped) = self.tool_calls.read(json.get(), whole);
             self.skipped += skipped;
@@ -234,7 +237,11 @@ impl Pieces {
             return;
         };
         if let Ok(text) = serde_json::from_str::<Wtf8>(json) {
-            self.text.extend(text.0);
+            if self.text.is_empty() {
+                self.text = text.0;
+            } else {
+                self.text.extend(text.0);
+            }
         } else if let Ok(parts) = serde_json::from_str::<Vec<Part>>(json) {
             for part in parts {
                 self.add_reasoning(part.thinking);
@@ -244,9 +251,11 @@ impl Pieces {
     }
 
     fn add_reasoning(&mut self, content: Option<&RawValue>) {
-        let mut inner = Self::default();
-        inner.add_content(content);
-        self.reasoning.extend(inner.text);
+        if content.is_some() {
+            let mut inner = Self::default();
+            inner.add_content(content);
+            self.reasoning.extend(inner.text);
+        }
     }
 }
 

@@ -9,8 +9,11 @@ use super::{
 };
 use awc::ClientResponse;
 use futures_util::{FutureExt, StreamExt};
-use std::rc::Rc;
-use tokio::{task::coop::consume_budget, time::timeout_at};
+use std::{pin::Pin, rc::Rc};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, Sleep, sleep_until},
+};
 
 /// An answer that is being read. Dropping it closes the socket at once.
 pub struct Completion {
@@ -19,6 +22,8 @@ pub struct Completion {
     response: Option<ClientResponse>,
     reader: BodyReader,
     total: Deadline,
+    /// Rings at the deadline of some read before, or of this one: it is moved when it rings, not for each read.
+    timer: Pin<Box<Sleep>>,
     is_started: bool,
     warned: bool,
     /// What the next call tells, when the last read brought deltas too.
@@ -37,6 +42,7 @@ impl Completion {
             inner,
             response: Some(response),
             reader,
+            timer: Box::pin(sleep_until(total.at)),
             total,
             is_started: false,
             warned: false,
@@ -87,14 +93,15 @@ impl Completion {
         // would hold up whatever else runs on this thread, the stop of this very answer included.
         consume_budget().await;
         let options = &self.inner.options;
+        let now = Instant::now();
         let patience = if self.is_started {
-            Deadline::new(options.silence, Failure::Silent)
+            Deadline::from(now, options.silence, Failure::Silent)
         } else {
-            Deadline::new(options.first_byte, Failure::Late)
+            Deadline::from(now, options.first_byte, Failure::Late)
         };
         let patience = patience.or_earlier(self.total);
-        if patience.has_passed() {
-            // Looked at here, because a timeout looks at the clock only when there is nothing to read.
+        if patience.at <= now {
+            // Looked at here, because below the clock is looked at only when there is nothing to read.
             self.response = None;
             return Some(self.reader.break_off(patience.error()));
         }
@@ -104,17 +111,31 @@ impl Completion {
                 "the answer has ended",
             )));
         };
-        let read = timeout_at(patience.at, response.next()).await;
-        if let Ok(Some(Ok(bytes))) = read {
+        if patience.at < self.timer.deadline() {
+            self.timer.as_mut().reset(patience.at);
+        }
+        let read = loop {
+            tokio::select! {
+                biased;
+                read = response.next() => break Some(read),
+                () = &mut self.timer => {
+                    if patience.at <= Instant::now() {
+                        break None;
+                    }
+                    self.timer.as_mut().reset(patience.at);
+                }
+            }
+        };
+        if let Some(Some(Ok(bytes))) = read {
             self.is_started = true;
             return self.reader.read(&bytes, deltas);
         }
         // awc panics when it is asked again after the end of a body.
         self.response = None;
         Some(match read {
-            Ok(None) => self.reader.end(deltas),
-            Ok(Some(Err(error))) => self.reader.break_off(response::broken(&error)),
-            _ => self.reader.break_off(patience.error()),
+            Some(Some(Err(error))) => self.reader.break_off(response::broken(&error)),
+            Some(_) => self.reader.end(deltas),
+            None => self.reader.break_off(patience.error()),
         })
     }
 

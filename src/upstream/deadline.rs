@@ -17,7 +17,10 @@ pub(super) struct Deadline {
 
 impl Deadline {
     pub fn new(after: Duration, failure: Failure) -> Self {
-        let now = Instant::now();
+        Self::from(Instant::now(), after, failure)
+    }
+
+    pub fn from(now: Instant, after: Duration, failure: Failure) -> Self {
         // A duration beyond the clock's range is as good as a year.
         let year = Duration::from_hours(365 * 24);
         let at = now.checked_add(after).unwrap_or(now + year);
@@ -26,10 +29,6 @@ impl Deadline {
 
     pub fn or_earlier(self, other: Self) -> Self {
         if other.at < self.at { other } else { self }
-    }
-
-    pub fn has_passed(self) -> bool {
-        Instant::now() >= self.at
     }
 
     pub fn error(self) -> UpstreamError {
