@@ -6,9 +6,10 @@ use super::{
 };
 use crate::{event::EventSegment, model::GenerationId};
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
-/// Segments in one statement on SQLite, which takes 32,766 parameters, four a segment.
-const SQLITE_ROWS: usize = 1000;
+/// Segments in one statement on SQLite.
+const SQLITE_ROWS: usize = 64;
 
 /// Adds those segments whose generations run under `lease`, as long as that is the node's present one.
 pub(super) async fn append(
@@ -56,12 +57,13 @@ pub(super) async fn append(
         }
         On::Sqlite(_) => {
             let mut tx = sql.begin().await?;
-            held(is_held(&mut tx, lease).await?)?;
-            for (segments, positions) in segments
-                .chunks(SQLITE_ROWS)
-                .zip(positions.chunks(SQLITE_ROWS))
-            {
-                append_to_sqlite(&mut tx, lease, segments, positions).await?;
+            let mut added = 0;
+            let chunks = segments.chunks(SQLITE_ROWS);
+            for (segments, positions) in chunks.zip(positions.chunks(SQLITE_ROWS)) {
+                added += append_to_sqlite(&mut tx, lease, segments, positions).await?;
+            }
+            if added == 0 {
+                held(is_held(&mut tx, lease).await?)?;
             }
             tx.commit().await
         }
@@ -89,10 +91,12 @@ async fn append_to_sqlite(
     lease: Lease,
     segments: &[EventSegment],
     positions: &[(i64, i64)],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let On::Sqlite(connection) = tx.on() else {
-        return Ok(());
+        return Ok(0);
     };
+    // Few lengths, so that the statements stay prepared: the rows beyond the segments have no id, and add nothing.
+    let rows = segments.len().next_power_of_two();
     // Parameters without names, each used once, in order: SQLite looks for a name among all those before it. CROSS JOIN keeps it from
     // walking through all generations.
     let sql = format!(
@@ -103,10 +107,9 @@ async fn append_to_sqlite(
             AND EXISTS (SELECT 1 FROM nodes n WHERE n.id = g.node_id AND n.epoch = g.epoch)
          ON CONFLICT (generation_id, first_seq) DO UPDATE SET last_seq = excluded.last_seq, frames = excluded.frames
             WHERE excluded.last_seq > generation_events.last_seq",
-        rows = vec!["(?, ?, ?, ?)"; segments.len()].join(", "),
+        rows = vec!["(?, ?, ?, ?)"; rows].join(", "),
     );
-    // Nearly every batch has another length: such statements are not worth keeping.
-    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+    let mut query = sqlx::query(AssertSqlSafe(sql));
     for (segment, (first, last)) in segments.iter().zip(positions) {
         query = query
             .bind(segment.generation_id.0)
@@ -114,9 +117,11 @@ async fn append_to_sqlite(
             .bind(last)
             .bind(&*segment.frames);
     }
+    for _ in segments.len()..rows {
+        query = query.bind(None::<Uuid>).bind(0).bind(0).bind("");
+    }
     let query = query.bind(lease.node.0).bind(lease.epoch);
-    query.execute(connection).await?;
-    Ok(())
+    Ok(query.execute(connection).await?.rows_affected())
 }
 
 /// The last events of a generation that ends. They are what was said: what a batch, stored in time or not, said from there on gives

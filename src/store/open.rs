@@ -209,7 +209,8 @@ async fn open_sqlite(url: &str, options: &StoreOptions) -> Result<Arc<Sql>, Open
             let usable = !connection.is_in_transaction();
             Box::pin(async move { Ok(usable) })
         })
-        .connect_with(file.clone())
+        // Or each batch of events would open, write and delete a file, in case it has to be undone halfway.
+        .connect_with(file.clone().pragma("temp_store", "MEMORY"))
         .await
     {
         Ok(pool) => pool,
