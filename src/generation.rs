@@ -69,7 +69,6 @@ impl Generation {
         Self {
             id,
             owner: standing.user,
-            standing,
             request_id,
             log,
             created_at: now(),
@@ -86,7 +85,8 @@ impl Generation {
             ending: OnceLock::new(),
             kept: AtomicBool::new(false),
             forgotten: AtomicBool::new(false),
-            cancelled: CancellationToken::new(),
+            cancelled: standing.while_it_holds(),
+            standing,
         }
     }
 
@@ -170,10 +170,9 @@ impl Generation {
 
     /// Resolves when somebody asked for its end, or what it was asked for with does not hold any more: it is `stopped` then.
     pub async fn cancelled(&self) {
-        tokio::select! {
-            () = self.cancelled.cancelled() => {}
-            () = self.standing.ended() => self.end(Outcome::Stopped),
-        }
+        self.cancelled.cancelled().await;
+        // Whoever asked has claimed how.
+        self.claim(Outcome::Stopped);
     }
 
     /// Everything about its end, set by its task just before the terminal event.

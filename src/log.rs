@@ -25,8 +25,9 @@ pub enum Format {
     OpenAi,
 }
 
-/// A reader takes at most this many events at once, so that a long replay does not hold the lock.
+/// A reader takes about so many events and bytes at once at most: a long replay does not hold the lock, and a slow reader no buffer.
 const READ_AT_MOST: usize = 64;
+const READ_BYTES: usize = 32 * 1024;
 
 /// An append-only list of events, positions from 1.
 #[derive(Debug)]
@@ -63,9 +64,8 @@ pub struct Standing {
     pub is_whole: bool,
 }
 
-/// What is next for a reader: an event of the log, or what is made for this reader alone, and not under the log's lock.
-enum Next {
-    Event(u64, Encoded),
+/// What is made for one reader alone, and not under the log's lock.
+enum Made {
     StartOver(GapReason, Standing),
     /// The blocks of this text, before the end of a log that does not tell them all.
     Blocks(String),
@@ -266,9 +266,13 @@ impl EventLog {
 
 impl Log for EventLog {
     fn read(&self, after: u64) -> Vec<Frame> {
-        // Rendered outside the lock.
-        let next = self.lock().read(after);
-        next.into_iter().flat_map(Next::into_frames).collect()
+        let (mut frames, made) = self.lock().read(after);
+        if let Some(made) = made {
+            // Before the terminal event, which nothing follows.
+            let last = frames.len().saturating_sub(1);
+            frames.splice(last..last, made.into_frames());
+        }
+        frames
     }
 
     fn tail(&self) -> &watch::Sender<u64> {
@@ -318,32 +322,43 @@ impl State {
             .map_or_else(|| self.last_event(), |(seq, _)| *seq)
     }
 
-    fn read(&self, after: u64) -> Vec<Next> {
-        let event = |(seq, event): (u64, &Encoded)| Next::Event(seq, event.clone());
-        let end = self.end.iter().flat_map(|(seq, event)| {
-            let untold = (!self.blocks_are_told).then(|| self.transcript.text.clone());
-            let blocks = untold.map(Next::Blocks);
-            blocks.into_iter().chain([Next::Event(*seq, event.clone())])
-        });
+    fn read(&self, after: u64) -> (Vec<Frame>, Option<Made>) {
         if (self.base..=self.last_event()).contains(&after) {
             let seen = usize::try_from(after - self.base).unwrap_or(usize::MAX);
-            let events = (after + 1..).zip(self.events.iter().skip(seen)).map(event);
-            return events.chain(end).take(READ_AT_MOST).collect();
+            return self.read_unseen(after, self.events.get(seen..).unwrap_or_default());
         }
-        match &self.end {
+        let frames = match &self.end {
             Some((seq, _)) if after == *seq => Vec::new(),
             // Where a snapshot stands.
-            Some((seq, done)) if after.checked_add(1) == Some(*seq) => {
-                vec![Next::Event(*seq, done.clone())]
-            }
+            Some((seq, done)) if after.checked_add(1) == Some(*seq) => vec![frame((*seq, done))],
             // Whoever reads payloads asked before whether they are there: OpenAI has no words for a gap.
             _ if self.format == Format::OpenAi => Vec::new(),
-            _ => vec![self.start_over(after)],
-        }
+            _ => return (Vec::new(), Some(self.start_over(after))),
+        };
+        (frames, None)
+    }
+
+    fn read_unseen(&self, after: u64, unseen: &[Encoded]) -> (Vec<Frame>, Option<Made>) {
+        let mut bytes = 0;
+        let fits = |event: &&Encoded| {
+            let has_room = bytes < READ_BYTES;
+            bytes += event.data.len();
+            has_room
+        };
+        let count = unseen.iter().take(READ_AT_MOST).take_while(fits).count();
+        let mut frames = Vec::with_capacity(count + 1);
+        frames.extend((after + 1..).zip(&unseen[..count]).map(frame));
+        let end = self.end.as_ref().filter(|_| count == unseen.len());
+        let Some((seq, end)) = end else {
+            return (frames, None);
+        };
+        frames.push(frame((*seq, end)));
+        let untold = (!self.blocks_are_told).then(|| self.transcript.text.clone());
+        (frames, untold.map(Made::Blocks))
     }
 
     /// The position is not there: `gap`, then everything in one `snapshot`. The terminal event is never part of it.
-    fn start_over(&self, after: u64) -> Next {
+    fn start_over(&self, after: u64) -> Made {
         let seq = self.tail() - u64::from(self.end.is_some());
         let reason = if after < self.base {
             GapReason::Trimmed
@@ -352,7 +367,7 @@ impl State {
         } else {
             GapReason::Lost
         };
-        Next::StartOver(reason, self.standing(seq))
+        Made::StartOver(reason, self.standing(seq))
     }
 
     fn standing(&self, seq: u64) -> Standing {
@@ -364,13 +379,16 @@ impl State {
     }
 }
 
-impl Next {
+fn frame((seq, event): (u64, &Encoded)) -> Frame {
+    Frame {
+        seq: Some(seq),
+        event: event.clone(),
+    }
+}
+
+impl Made {
     fn into_frames(self) -> Vec<Frame> {
         match self {
-            Self::Event(seq, event) => vec![Frame {
-                seq: Some(seq),
-                event,
-            }],
             Self::StartOver(reason, standing) => {
                 let gap = Event::Gap {
                     reason,
@@ -635,6 +653,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn one_read_takes_no_more_than_a_slow_reader_may_hold() {
+        let log = EventLog::new(1 << 20);
+        for _ in 0..5 {
+            log.append(&delta(&"x".repeat(READ_BYTES / 2)))
+                .expect("room");
+        }
+        log.append(&done()).expect("the end");
+        let mut cursor = log.cursor(0);
+        let reads = std::iter::repeat_with(|| cursor.read().len());
+        let reads: Vec<usize> = reads.take_while(|events| *events > 0).collect();
+        // The last also brings the blocks, which nobody told, and the end.
+        assert_eq!(reads, [2, 2, 3]);
     }
 
     #[test]

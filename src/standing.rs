@@ -64,8 +64,8 @@ impl Standing {
         self.ended.is_cancelled()
     }
 
-    /// Resolves when it has ended; at once when that was before the call.
-    pub async fn ended(&self) {
-        self.ended.cancelled().await;
+    /// A token of one's own that is cancelled with it at the latest.
+    pub fn while_it_holds(&self) -> CancellationToken {
+        self.ended.child_token()
     }
 }

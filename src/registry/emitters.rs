@@ -17,6 +17,7 @@ use std::{
 };
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 /// What an emitter reads.
@@ -95,7 +96,8 @@ pub struct Emitter {
     bytes: AtomicU64,
     /// A [`Reason`], 0 while it lives.
     reason: AtomicU8,
-    asked_to_end: Notify,
+    /// Ends with what it was opened with.
+    asked_to_end: CancellationToken,
 }
 
 impl Emitter {
@@ -121,14 +123,6 @@ impl Emitter {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Resolves when somebody asked for its end, or what it was opened with does not hold any more; also when that was before the call.
-    pub async fn asked_to_end(&self) {
-        tokio::select! {
-            () = self.asked_to_end.notified() => {}
-            () = self.client.standing.ended() => self.leave(Reason::Killed),
-        }
-    }
-
     /// Says why it leaves; the first reason stays.
     pub fn leave(&self, reason: Reason) {
         let _ = self
@@ -147,7 +141,7 @@ impl Emitter {
 
     fn end(&self, reason: Reason) {
         self.leave(reason);
-        self.asked_to_end.notify_one();
+        self.asked_to_end.cancel();
     }
 
     fn name(&self) -> Option<Name> {
@@ -176,6 +170,18 @@ pub(super) struct Emitters {
 pub struct Attached {
     registry: Arc<Registry>,
     emitter: Arc<Emitter>,
+}
+
+impl Attached {
+    /// Resolves when somebody asked for its end, or what it was opened with does not hold any more; also when that was before the call.
+    pub fn asked_to_end(&self) -> impl Future<Output = ()> + use<> {
+        let emitter = self.emitter.clone();
+        async move {
+            emitter.asked_to_end.cancelled().await;
+            // Whoever asked said why.
+            emitter.leave(Reason::Killed);
+        }
+    }
 }
 
 impl std::ops::Deref for Attached {
@@ -216,7 +222,7 @@ impl Registry {
             seq: AtomicU64::new(client.after),
             bytes: AtomicU64::new(0),
             reason: AtomicU8::new(0),
-            asked_to_end: Notify::new(),
+            asked_to_end: client.standing.while_it_holds(),
             client,
         });
         let mut emitters = self.emitters();

@@ -104,7 +104,6 @@ pub(super) async fn stream(
     }
     match attach(request, chat, current, &attachment, session) {
         Ok(attached) => Ok(emitter::respond(
-            request,
             attachment.cursor,
             attached,
             &options.emitter,
@@ -123,7 +122,7 @@ pub(super) fn unavailable(
         return Err(error);
     }
     let problem = error.into_problem(request.extensions().get::<RequestId>().copied());
-    Ok(emitter::unavailable(request, problem, &options.emitter))
+    Ok(emitter::unavailable(problem, &options.emitter))
 }
 
 pub(super) async fn attachment(

@@ -47,7 +47,6 @@ pub(super) async fn events(
         Ok(attached) => {
             listener.join();
             Ok(emitter::respond(
-                &request,
                 attachment.cursor,
                 attached,
                 &options.emitter,
