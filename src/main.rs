@@ -84,8 +84,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let ended = runtime
