@@ -30,7 +30,7 @@ const ROWS: [&[&str]; 6] = [
 ];
 
 /// Crates that only these modules may name.
-const ADAPTERS: [(&str, &[&str]); 4] = [
+const ADAPTERS: [(&str, &[&str]); 3] = [
     ("awc", &["upstream"]),
     ("sqlx", &["store"]),
     (
@@ -48,7 +48,6 @@ const ADAPTERS: [(&str, &[&str]); 4] = [
             "server",
         ],
     ),
-    ("actix_web_lab", &["problem", "auth", "emitter", "routes"]),
 ];
 
 /// The place of a module in the table.
