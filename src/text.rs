@@ -56,7 +56,9 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Whether lists can show it in one line: the name of a user or of a key.
 pub fn is_name(text: &str) -> bool {
-    text.trim() == text && (1..=200).contains(&text.len()) && !text.contains(char::is_control)
+    text.trim() == text
+        && (1..=200).contains(&text.chars().count())
+        && !text.contains(char::is_control)
 }
 
 /// As it may stand in a list or a terminal: white space folded to single spaces, other control characters dropped.

@@ -217,7 +217,7 @@ async fn some_user(store: &dyn Store, name: Option<&str>) -> anyhow::Result<Opti
 /// Lists show a name in one line.
 fn check_name(name: &str) -> anyhow::Result<()> {
     if !is_name(name) {
-        bail!("a name has 1 to 200 bytes, no control characters and no space around it");
+        bail!("a name has 1 to 200 characters, no control characters and no space around it");
     }
     Ok(())
 }

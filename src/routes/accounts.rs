@@ -15,7 +15,10 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{ObjectBuilder, schema::Type},
+};
 
 /// Keys of a user that are neither revoked nor over.
 const KEYS_AT_MOST: usize = 100;
@@ -23,6 +26,7 @@ const KEYS_AT_MOST: usize = 100;
 #[derive(Deserialize, ToSchema)]
 pub(super) struct MakeKey {
     #[serde(deserialize_with = "text")]
+    #[schema(schema_with = a_name, required)]
     name: String,
     #[serde(
         default,
@@ -177,12 +181,21 @@ fn made_now<T>(effect: Effect<T>) -> Result<T, ApiError> {
     }
 }
 
+/// The schema of what [`check_name`] takes.
+pub(super) fn a_name() -> ObjectBuilder {
+    let name = ObjectBuilder::new().schema_type(Type::String);
+    let name = name.min_length(Some(1)).max_length(Some(200));
+    name.pattern(Some(
+        r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$",
+    ))
+}
+
 pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     if is_name(name) {
         return Ok(());
     }
     Err(ApiError::invalid(
-        "name: 1 to 200 bytes, no control characters and no space around it",
+        "name: 1 to 200 characters, no control characters and no space around it",
     ))
 }
 

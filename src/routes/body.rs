@@ -183,10 +183,10 @@ fn once(request: &HttpRequest, body: &[u8]) -> Result<Option<Once>, ApiError> {
     let Some(key) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
-    let key = key
-        .to_str()
-        .ok()
-        .filter(|key| !key.is_empty() && key.len() <= KEY_BYTES);
+    // A tab would pass as text.
+    let is_visible = |key: &&str| key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let key = key.to_str().ok().filter(is_visible);
+    let key = key.filter(|key| !key.is_empty() && key.len() <= KEY_BYTES);
     let key = key.ok_or_else(|| {
         ApiError::malformed(format!(
             "Idempotency-Key: 1 to {KEY_BYTES} visible ASCII characters"

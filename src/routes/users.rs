@@ -1,7 +1,9 @@
 //! What an operator does with accounts: list, make, change, and everybody's keys and logins.
 
 use super::{
-    accounts::{Items, MakeKey, check_name, gone, keys_of, make_key_for, read, sessions_of},
+    accounts::{
+        Items, MakeKey, a_name, check_name, gone, keys_of, make_key_for, read, sessions_of,
+    },
     body::{Json, limits, made, text},
 };
 use crate::{
@@ -22,6 +24,7 @@ use utoipa::ToSchema;
 #[derive(Deserialize, ToSchema)]
 pub(super) struct MakeUser {
     #[serde(deserialize_with = "text")]
+    #[schema(schema_with = a_name, required)]
     name: String,
     #[serde(default)]
     operator: bool,

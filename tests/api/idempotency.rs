@@ -307,7 +307,7 @@ async fn of_twins_at_the_limit_none_is_refused() {
 async fn keys_that_are_none_are_refused_and_nothing_starts() {
     let app = spawn_app().await;
     let long = "x".repeat(256);
-    for key in ["", &long] {
+    for key in ["", "tab\tbed", &long] {
         let request = with_key(app.owner.post("/api/conversations"), key);
         problem(send(request).await, 400, "malformed-request").await;
     }
