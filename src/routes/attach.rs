@@ -169,23 +169,21 @@ pub(super) fn session(request: &HttpRequest) -> Result<Option<Box<str>>, ApiErro
     struct Named {
         session: Option<String>,
     }
-    let name = match request.headers().get("x-session-id") {
-        Some(name) => Some(String::from_utf8_lossy(name.as_bytes()).into_owned()),
-        None => Query::<Named>::from_query(request.query_string())
-            .ok()
-            .and_then(|query| query.into_inner().session),
-    };
-    let is_fine = |name: &str| {
+    let header = request.headers().get("x-session-id");
+    let header = header.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
+    let query = Query::<Named>::from_query(request.query_string());
+    let query = query.ok().and_then(|query| query.into_inner().session);
+    let is_fine = |name: &String| {
         !name.is_empty()
             && name.len() <= SESSION_CHARACTERS
             && name.bytes().all(|byte| byte.is_ascii_graphic())
     };
-    match name {
-        Some(name) if !is_fine(&name) => Err(ApiError::malformed(format!(
+    if ![&header, &query].into_iter().flatten().all(is_fine) {
+        return Err(ApiError::malformed(format!(
             "session id: 1 to {SESSION_CHARACTERS} visible ASCII characters"
-        ))),
-        name => Ok(name.map(Into::into)),
+        )));
     }
+    Ok(header.or(query).map(Into::into))
 }
 
 /// What the client read last, if anything.
@@ -197,12 +195,14 @@ pub(super) fn last_event_id(request: &HttpRequest) -> Option<&[u8]> {
 /// `Last-Event-ID`, else `?after=`, else the beginning. Larger than any number is beyond any end.
 pub(super) fn position(request: &HttpRequest, after: Option<&str>) -> Result<u64, ApiError> {
     let after = after.map(str::as_bytes).filter(|after| !after.is_empty());
-    let position = last_event_id(request).or(after).unwrap_or(b"0");
-    if !position.iter().all(u8::is_ascii_digit) {
+    let last = last_event_id(request);
+    let is_number = |position: &[u8]| position.iter().all(u8::is_ascii_digit);
+    if ![last, after].into_iter().flatten().all(is_number) {
         return Err(ApiError::malformed(
             "Last-Event-ID and after: the number of the last event you have, or 0",
         ));
     }
+    let position = last.or(after).unwrap_or(b"0");
     Ok(position.iter().fold(0_u64, |number, digit| {
         number
             .saturating_mul(10)

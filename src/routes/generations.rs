@@ -2,7 +2,7 @@
 
 use super::{
     GenerationPath, RouteOptions,
-    attach::{Accepts, Caller, attach, attachment, position, stream, unavailable},
+    attach::{Accepts, Caller, attach, attachment, position, session, stream, unavailable},
 };
 use crate::{
     auth::CurrentUser,
@@ -54,6 +54,8 @@ fn unknown() -> ApiError {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
+    /// A position.
+    #[param(pattern = "^[0-9]*$")]
     pub after: Option<String>,
     /// Seconds.
     wait: Option<u64>,
@@ -84,6 +86,7 @@ pub(super) async fn events(
         Some(Accepts::Json) => {
             let wait = Duration::from_secs(query.wait.unwrap_or(25)).min(options.poll);
             let attachment = attachment(&chat, &current, *id, after).await?;
+            session(&request)?;
             // Not by the session's name: a poll beside a stream is no reconnect.
             let attached = attach(&request, &chat, &current, &attachment, None)?;
             poll(attachment, attached, wait).await

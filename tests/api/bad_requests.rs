@@ -182,6 +182,8 @@ async fn query_parameters_that_mean_nothing_are_refused() {
         let request = app.owner.get(path).header("accept", "application/json");
         problem(send(request).await, status, kind).await;
     }
+    let request = app.owner.get(&after).header("last-event-id", "1");
+    problem(send(request).await, 400, "malformed-request").await;
     let request = app.owner.get(&events).header("accept", "text/html");
     problem(send(request).await, 406, "not-acceptable").await;
     for page in ["?limit=1000000", "?q=", "?q=%20", "?q=%00", "?unknown=1"] {
@@ -204,8 +206,12 @@ async fn a_session_name_that_is_none_is_refused_before_anything_starts() {
         let asked = app.owner.get(&turn.events()).header("x-session-id", name);
         problem(send(asked).await, 400, "malformed-request").await;
         let query = name.replace(' ', "%20").replace('\t', "%09");
-        let asked = app.owner.get(&format!("{}?session={query}", turn.events()));
-        problem(send(asked).await, 400, "malformed-request").await;
+        let query = format!("{}?session={query}", turn.events());
+        problem(send(app.owner.get(&query)).await, 400, "malformed-request").await;
+        let named = app.owner.get(&query).header("x-session-id", "tab");
+        problem(send(named).await, 400, "malformed-request").await;
+        let polled = app.owner.get(&query).header("accept", "application/json");
+        problem(send(polled).await, 400, "malformed-request").await;
         let asked = app
             .owner
             .say(&conversation, &json!({"content": "more"}))

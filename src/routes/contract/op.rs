@@ -138,19 +138,19 @@ impl Op {
     pub fn session(self) -> Self {
         let about =
             "The tab, device or program that reads: its reconnect replaces its old connection.";
-        let name = text()
-            .min_length(Some(1))
-            .max_length(Some(128))
-            .pattern(Some("^[!-~]+$"));
+        let name = || {
+            let name = text().min_length(Some(1)).max_length(Some(128));
+            name.pattern(Some("^[!-~]+$"))
+        };
         let query = ParameterBuilder::new()
             .name("session")
             .parameter_in(ParameterIn::Query)
             .required(Required::False)
             .description(Some(
-                "The same as the header `X-Session-Id`, for clients that set none; else it is not looked at.",
+                "The same as the header `X-Session-Id`, for clients that set none.",
             ))
-            .schema(Some(text()));
-        self.header("X-Session-Id", about, name).parameter(query)
+            .schema(Some(name()));
+        self.header("X-Session-Id", about, name()).parameter(query)
     }
 
     /// Where a reader of a stream goes on, in its parameters, and what says that it is over.
