@@ -468,6 +468,7 @@ pub struct Sampling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 16)]
     pub stop: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
@@ -545,7 +546,8 @@ fn one_of(words: impl IntoIterator<Item = &'static str>) -> Object {
     schema.enum_values(Some(words)).build()
 }
 
-fn message_words() -> Object {
+/// How a message may stand.
+pub fn message_words() -> Object {
     words_of(Progress::of_message)
 }
 

@@ -19,6 +19,7 @@ use crate::{
     openai::{self, Refusal},
 };
 use actix_web::{HttpResponse, http::header};
+use serde_json::Value;
 use std::{collections::BTreeSet, sync::LazyLock};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
@@ -38,14 +39,34 @@ const ABOUT: &str = "JSON in and out, `snake_case`, times RFC 3339 in UTC, ids U
 
 pub(super) async fn show() -> HttpResponse {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-        document(super::table())
-            .to_json()
-            .expect("a document is JSON")
+        let mut document =
+            serde_json::to_value(document(super::table())).expect("a document is JSON");
+        say_ranges(&mut document);
+        document.to_string()
     });
     HttpResponse::Ok()
         .content_type("application/json")
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .body(DOCUMENT.as_str())
+}
+
+/// What each format of an integer holds, which its name says to people only.
+fn say_ranges(document: &mut Value) {
+    match document {
+        Value::Array(all) => all.iter_mut().for_each(say_ranges),
+        Value::Object(members) => {
+            let (least, most) = match members.get("format").and_then(Value::as_str) {
+                Some("u-int8") => (0, u8::MAX.into()),
+                Some("u-int32") => (0, u32::MAX.into()),
+                Some("u-int64") => (0, u64::MAX),
+                Some("int64") => (i64::MIN, i64::MAX as u64),
+                _ => return members.values_mut().for_each(say_ranges),
+            };
+            members.entry("minimum").or_insert(least.into());
+            members.entry("maximum").or_insert(most.into());
+        }
+        _ => {}
+    }
 }
 
 fn document(table: Vec<Entry>) -> OpenApi {

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     auth::CurrentUser,
     chat::{Chat, ConversationRead, ListedRead, RunningAt},
-    model::{Conversation, ConversationId, Sampling, UserId, now},
+    model::{Conversation, ConversationId, MessageId, Sampling, UserId, now},
     problem::ApiError,
     store::{Changed, ConversationChange, Effect, ListCursor, ListQuery, NewConversation, Receipt},
     text::{one_line, without_nul},
@@ -28,8 +28,11 @@ const SEARCH_CHARACTERS: usize = 1000;
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
+    #[param(max_length = 1000)]
     q: Option<String>,
+    /// The `next` of the page before.
     cursor: Option<String>,
+    #[param(minimum = 1)]
     limit: Option<u32>,
 }
 
@@ -89,10 +92,13 @@ fn parse_cursor(cursor: &str) -> Result<ListCursor, ApiError> {
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Create {
     #[serde(default, deserialize_with = "optional_text")]
+    #[schema(max_length = 500)]
     title: Option<String>,
     #[serde(default, deserialize_with = "optional_text")]
+    #[schema(max_length = 500)]
     model: Option<String>,
     #[serde(default, deserialize_with = "optional_text")]
+    #[schema(max_length = 100_000)]
     system: Option<String>,
     #[serde(default, deserialize_with = "body::sampling")]
     sampling: Option<Sampling>,
@@ -142,18 +148,22 @@ pub(super) async fn create(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Change {
     #[serde(default, deserialize_with = "optional_text")]
+    #[schema(max_length = 500)]
     title: Option<String>,
     #[serde(default)]
     pinned: Option<bool>,
     #[serde(default)]
     archived: Option<bool>,
     #[serde(default, deserialize_with = "nullable_text")]
+    #[schema(max_length = 500)]
     model: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable_text")]
+    #[schema(max_length = 100_000)]
     system: Option<Option<String>>,
     #[serde(default, deserialize_with = "body::sampling")]
     sampling: Option<Sampling>,
     #[serde(default, deserialize_with = "nullable_text")]
+    #[schema(value_type = MessageId, required = false)]
     head_id: Option<Option<String>>,
 }
 

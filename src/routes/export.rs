@@ -19,7 +19,10 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use time::OffsetDateTime;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{ObjectBuilder, schema::Type},
+};
 
 /// What an export calls itself.
 pub(super) const FORMAT: &str = "continuo.conversation";
@@ -79,11 +82,15 @@ pub(super) async fn export(
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Exported {
-    #[schema(value_type = String)]
+    #[schema(schema_with = format_word)]
     format: &'static str,
+    #[schema(minimum = 1, maximum = 1)]
     format_version: u32,
+    #[schema(max_length = 500)]
     title: String,
+    #[schema(max_length = 500)]
     model: Option<String>,
+    #[schema(max_length = 100_000)]
     system: Option<String>,
     sampling: Sampling,
     head_id: Option<MessageId>,
@@ -92,6 +99,11 @@ pub(super) struct Exported {
     #[serde(with = "crate::model::timestamp")]
     updated_at: OffsetDateTime,
     messages: Vec<Message>,
+}
+
+pub(super) fn format_word() -> ObjectBuilder {
+    let word = ObjectBuilder::new().schema_type(Type::String);
+    word.enum_values(Some([FORMAT]))
 }
 
 impl From<ConversationRead> for Exported {

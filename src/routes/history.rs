@@ -24,8 +24,11 @@ pub(super) struct ReadParameters {
     #[serde(default)]
     blocks: u8,
     /// So many messages of one branch, not the whole tree.
+    #[param(minimum = 1)]
     limit: Option<u32>,
+    /// Those before it, with `limit`.
     before: Option<MessageId>,
+    /// Those of a branch that goes through it, with `limit`.
     through: Option<MessageId>,
 }
 

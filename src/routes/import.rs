@@ -4,12 +4,15 @@ use super::{
     RouteOptions,
     body::{Json, NAME_CHARACTERS, Settings, check_length, made, sampling},
     conversations::{Shown, etag, named},
-    export::{FORMAT, FORMAT_VERSION},
+    export::{FORMAT, FORMAT_VERSION, format_word},
 };
 use crate::{
     auth::CurrentUser,
     chat::Chat,
-    model::{ConversationId, Message, MessageId, Outcome, Progress, Role, Sampling, now},
+    model::{
+        ConversationId, Message, MessageId, Outcome, Progress, Role, Sampling, Timings, Usage,
+        message_words, now,
+    },
     problem::ApiError,
     store::{Effect, NewConversation, Receipt, WholeConversation},
     text::{Wtf8, one_line, without_lone_halves, without_nul},
@@ -23,35 +26,63 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, value::RawValue};
 use std::collections::{HashMap, HashSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use utoipa::ToSchema;
 
 /// Every field as it came, so that what is wrong with one is told with its place.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Import {
+    #[schema(schema_with = format_word, required)]
     format: Option<Box<RawValue>>,
+    #[schema(value_type = u32, minimum = 1, maximum = 1)]
     format_version: Option<Box<RawValue>>,
+    #[schema(value_type = Option<String>, max_length = 500)]
     title: Option<Box<RawValue>>,
+    #[schema(value_type = Option<String>, max_length = 500)]
     model: Option<Box<RawValue>>,
+    #[schema(value_type = Option<String>, max_length = 100_000)]
     system: Option<Box<RawValue>>,
+    #[schema(value_type = Option<Sampling>)]
     sampling: Option<Box<RawValue>>,
+    /// Of the messages; else the last one.
+    #[schema(value_type = Option<String>)]
     head_id: Option<Box<RawValue>>,
+    /// Since 1970, as all times.
+    #[schema(value_type = String, format = DateTime)]
     created_at: Option<Box<RawValue>>,
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Option<Box<RawValue>>,
+    #[schema(value_type = Vec<ImportedMessage>)]
     messages: Option<Box<RawValue>>,
 }
 
-#[derive(Deserialize)]
-struct ImportedMessage {
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ImportedMessage {
+    /// Unlike those of the others.
+    #[schema(value_type = String)]
     id: Option<Box<RawValue>>,
+    /// Of an earlier one.
+    #[schema(value_type = Option<String>)]
     parent_id: Option<Box<RawValue>>,
+    #[schema(value_type = Role)]
     role: Option<Box<RawValue>>,
+    #[schema(value_type = String)]
     content: Option<Box<RawValue>>,
+    #[schema(value_type = Option<String>)]
     reasoning: Option<Box<RawValue>>,
+    #[schema(value_type = Option<Vec<Object>>)]
     tool_calls: Option<Box<RawValue>>,
+    #[schema(value_type = Option<String>, max_length = 500)]
     model: Option<Box<RawValue>>,
+    /// Of an answer any, else `completed`.
+    #[schema(schema_with = message_words, required)]
     status: Option<Box<RawValue>>,
+    #[schema(value_type = Option<String>)]
     finish_reason: Option<Box<RawValue>>,
+    #[schema(value_type = Option<Usage>)]
     usage: Option<Box<RawValue>>,
+    #[schema(value_type = Option<Timings>)]
     timings: Option<Box<RawValue>>,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Option<Box<RawValue>>,
 }
 

@@ -27,11 +27,14 @@ use utoipa::ToSchema;
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Asked {
     #[serde(default, deserialize_with = "optional_text")]
+    #[schema(ignore)]
     content: Option<String>,
     /// Absent: below the conversation's head. `null`: a new beginning.
     #[serde(default, deserialize_with = "nullable_text")]
+    #[schema(ignore)]
     parent_id: Option<Option<String>>,
     #[serde(default, deserialize_with = "optional_text")]
+    #[schema(max_length = 500)]
     model: Option<String>,
     temperature: Option<f64>,
     top_p: Option<f64>,

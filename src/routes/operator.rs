@@ -23,9 +23,13 @@ use utoipa::{IntoParams, ToSchema};
 pub(super) struct EmittersQuery {
     user: Option<UserId>,
     session: Option<String>,
+    /// A `-` turns it round.
+    #[param(pattern = "^-?(opened_at|age|user|seq|lag|bytes)$")]
     sort: Option<String>,
-    cursor: Option<usize>,
-    limit: Option<usize>,
+    /// The `next` of the page before.
+    cursor: Option<u32>,
+    #[param(minimum = 1)]
+    limit: Option<u32>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -76,9 +80,9 @@ pub(super) async fn emitters(
     let (sort, descending) = sort(query.sort.as_deref())?;
     let limit = match query.limit.unwrap_or(100) {
         0 => return Err(ApiError::invalid("limit: at least 1")),
-        limit => limit.min(1000),
+        limit => limit.min(1000) as usize,
     };
-    let skip = query.cursor.unwrap_or(0);
+    let skip = query.cursor.unwrap_or(0) as usize;
     let filter = EmitterFilter {
         user: query.user,
         session: query.session,

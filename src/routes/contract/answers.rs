@@ -3,14 +3,18 @@
 use super::{
     accounts::{AT, ID},
     events,
-    op::{Op, text},
+    op::{Op, Schemas, text},
 };
 use crate::{
     chat::Started,
-    model::GenerationRecord,
+    model::{GenerationRecord, MessageId},
     routes::{generations::Polled, messages::Asked, models::Models},
 };
 use serde_json::{Value, json};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{AllOfBuilder, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, schema::Type},
+};
 
 const AHEAD: &str = "Server-sent events: `event`, `id`, `data`; `x-events` has the schema of each event's data. `started` first, the terminal \
     `done` last; `gap` (without an id) says to throw away what was assembled, the `snapshot` behind it is the whole message so far. \
@@ -21,9 +25,38 @@ fn delta() -> Value {
     json!({ "id": "2", "event": "delta", "data": "{\"text\":\"Hello\"}" })
 }
 
+/// What is asked.
+struct Question;
+
+impl PartialSchema for Question {
+    fn schema() -> RefOr<Schema> {
+        let said = text().min_length(Some(1)).pattern(Some(r"\S"));
+        let parent = OneOfBuilder::new()
+            .item(Ref::from_schema_name(MessageId::name()))
+            .item(ObjectBuilder::new().schema_type(Type::Null))
+            .description(Some(
+                "Absent: below the conversation's head. `null`: a new beginning.",
+            ));
+        let question = ObjectBuilder::new()
+            .property("content", said)
+            .property("parent_id", parent)
+            .required("content");
+        let asked = Ref::from_schema_name(Asked::name());
+        AllOfBuilder::new().item(asked).item(question).into()
+    }
+}
+
+impl ToSchema for Question {
+    fn schemas(schemas: &mut Schemas) {
+        Asked::schemas(schemas);
+        schemas.push((Asked::name().into_owned(), Asked::schema()));
+        schemas.push((MessageId::name().into_owned(), MessageId::schema()));
+    }
+}
+
 pub fn prompt() -> Op {
     let example = json!({ "user_message_id": ID, "message_id": ID, "generation_id": ID });
-    starting(
+    starting::<Question>(
         Op::user("ask", "Ask: store a message and start an answer to it"),
         example,
         json!({ "content": "How long does bread take?" }),
@@ -34,7 +67,7 @@ pub fn prompt() -> Op {
 
 pub fn regenerate() -> Op {
     let example = json!({ "message_id": ID, "generation_id": ID });
-    starting(
+    starting::<Asked>(
         Op::user("regenerate", "Another answer beside this one"),
         example,
         json!({ "model": "demo" }),
@@ -44,7 +77,7 @@ pub fn regenerate() -> Op {
 
 pub fn carry_on() -> Op {
     let example = json!({ "message_id": ID, "generation_id": ID });
-    starting(
+    starting::<Asked>(
         Op::user(
             "continue",
             "Carry on an answer that was interrupted, stopped or cut short",
@@ -56,11 +89,11 @@ pub fn carry_on() -> Op {
     .refuses(409, "`answer-complete`, `ends-in-tool-calls`")
 }
 
-fn starting(op: Op, ids: Value, body: Value, needs_body: bool) -> Op {
+fn starting<T: ToSchema>(op: Op, ids: Value, body: Value, needs_body: bool) -> Op {
     op.says("With `Accept: text/event-stream` the stream itself, else the ids.")
         .once()
         .session()
-        .body::<Asked>(needs_body, body)
+        .body::<T>(needs_body, body)
         .gives::<Started>(202, "Started.", ids)
         .with(202, "Location", "The generation.")
         .streams(200, AHEAD, events::of_generations(), delta())
@@ -114,7 +147,7 @@ pub fn feed() -> Op {
     let example =
         json!({ "id": "3fa9-1", "event": "snapshot", "data": "{\"running\":[],\"sessions\":1}" });
     Op::user("followFeed", "What happens to your conversations, in every tab")
-        .header("Last-Event-ID", "The id of the last event you have of this feed.", text())
+        .header("Last-Event-ID", "The id of the last event you have of this feed.", text().pattern(Some("^([0-9a-f]{16}-[0-9]+)?$")))
         .session()
         .streams(
             200,

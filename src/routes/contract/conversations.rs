@@ -11,6 +11,7 @@ use crate::{
         conversations::{Change, Create, ListParameters, Shown},
         export::{Exported, Format, Parameters},
         history::{MessageInBlocks, ReadParameters},
+        import::Import,
     },
 };
 use serde_json::{Value, json};
@@ -69,7 +70,7 @@ pub fn import() -> Op {
         "Import what an export gave, under new ids: whole or not at all",
     )
     .once()
-    .body::<Exported>(true, exported())
+    .body::<Import>(true, exported())
     .gives::<Shown>(201, "It is there.", conversation())
     .with(201, "Location", "The conversation.")
     .with(201, "ETag", ETAG)
@@ -108,7 +109,9 @@ pub fn change() -> Op {
     .header(
         "If-Match",
         "The `ETag` of the version that is to be changed; else whichever it is.",
-        text().examples(["\"1\""]),
+        text()
+            .pattern(Some(r#"^(\*|(W/)?"?[0-9]{1,18}"?)$"#))
+            .examples(["\"1\""]),
     )
     .body::<Change>(false, json!({ "title": "Sourdough", "pinned": true }))
     .gives::<Shown>(200, "As it is now.", conversation())
