@@ -66,10 +66,10 @@ export async function startUpstream() {
   };
 }
 
-async function answer({ model, stream, stream_options: options, n = 1 }, before, response) {
+async function answer({ model, messages, stream, stream_options: options, n = 1 }, before, response) {
+  if (!Array.isArray(messages) || ![...messages, options ?? {}].every(isObject)) return refuse(response, 400);
   const [kind, number] = model.split('-');
-  const status = Number(kind);
-  if (status && (!['once', 'soon'].includes(number) || before === 0)) return refuse(response, status, number);
+  if (REFUSALS[kind] && (!['once', 'soon'].includes(number) || before === 0)) return refuse(response, Number(kind), number);
   const instead = {
     html: () => refuse(response, 502),
     page: () => response.writeHead(200, { 'Content-Type': 'text/html' }).end('<html>hello</html>'),
@@ -120,6 +120,10 @@ async function answer({ model, stream, stream_options: options, n = 1 }, before,
   for (let index = n - 1; index >= 0; index -= 1) delta({}, kind === 'tools' ? 'tool_calls' : 'stop', index);
   if (options?.include_usage) chunk([], { usage: USAGE });
   response.end('data: [DONE]\n\n');
+}
+
+function isObject(value) {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }
 
 function refuse(response, status, number) {
