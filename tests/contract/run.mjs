@@ -49,8 +49,8 @@ function withoutSuccess(operations, answers) {
   return operations.filter(({ operationId: name }) => {
     const statuses = Object.entries(answers[name] ?? {});
     const isMissing = !NEVER[name] && !statuses.some(([status]) => status.startsWith('2'));
-    const times = statuses.map(([status, times]) => `${times} × ${status}`).join(', ');
-    console.log(`${name}: ${times}${NEVER[name] ? ` (${NEVER[name]})` : ''}${isMissing ? ' NEVER A SUCCESS' : ''}`);
+    const told = statuses.map(([status, times]) => `${times} × ${status}`).join(', ') || 'not asked';
+    console.log(`${name}: ${told}${NEVER[name] ? ` (${NEVER[name]})` : ''}${isMissing ? ' NEVER A SUCCESS' : ''}`);
     return isMissing;
   });
 }
