@@ -4,10 +4,7 @@
 //! ([`Listener`](crate::feed::Listener)). Replay, live tail, resume and slow readers are one operation on both: *the events after n*.
 
 use crate::event::Encoded;
-use std::{
-    fmt::{self, Write as _},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 use tokio::sync::watch;
 
 /// An event on its way to a reader. `seq` becomes the SSE id; without one, a reader that is cut keeps its old position.
@@ -27,9 +24,9 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// True when nothing comes after `after`, now or ever.
     fn ends_at(&self, after: u64) -> bool;
 
-    /// Writes the SSE id of a position.
-    fn write_id(&self, seq: u64, text: &mut String) {
-        let _ = write!(text, "{seq}");
+    /// The SSE id of a position.
+    fn id(&self, seq: u64) -> String {
+        seq.to_string()
     }
 }
 

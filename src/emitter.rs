@@ -10,7 +10,11 @@ use crate::{
     openai,
     registry::{Attached, Reason},
 };
-use actix_web::{HttpResponse, http::header::CACHE_CONTROL};
+use actix_web::{
+    HttpRequest, HttpResponse, Responder as _,
+    http::header::{CACHE_CONTROL, HeaderName, HeaderValue},
+};
+use actix_web_lab::sse::{self, Sse};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use rand::RngExt as _;
@@ -28,14 +32,23 @@ pub struct EmitterOptions {
     pub retry: Duration,
 }
 
-/// What of an event is not its data, about.
-const FRAME_BYTES: usize = 48;
+/// What of a payload's lines is not the payload, about.
+const FRAME_BYTES: usize = 32;
 
 /// The stream of one reader, from where its cursor stands to the end of the log, if that has one.
-pub fn respond(cursor: Cursor, attached: Attached, options: &EmitterOptions) -> HttpResponse {
+pub fn respond(
+    request: &HttpRequest,
+    cursor: Cursor,
+    attached: Attached,
+    options: &EmitterOptions,
+) -> HttpResponse {
+    let log = cursor.log().clone();
     let ends_at = Instant::now() + jittered(options.lifetime);
-    let reader = Reader::new(cursor, attached, options, Some(ends_at));
-    event_stream(retry(options) + ": continuo\n\n", reader.stream(events))
+    let signs = Reader::new(cursor, attached, options, Some(ends_at)).signs();
+    let events = signs.flat_map(move |sign| stream::iter(events(sign, &*log)));
+    // Flushes the head and proves to the client that the stream is open, however long the first event takes.
+    let greeting = stream::once(ready(sse::Event::Comment("continuo".into())));
+    event_stream(request, greeting.chain(events), options)
 }
 
 /// The same of a log of payloads, as OpenAI's clients read them.
@@ -47,33 +60,52 @@ pub fn respond_payloads(
     attached: Attached,
     options: &EmitterOptions,
 ) -> HttpResponse {
-    let reader = Reader::new(cursor, attached, options, None);
+    let signs = Reader::new(cursor, attached, options, None).signs();
     // No blank line without data before it, and no `retry:`: the Python client takes each blank line behind an id for an event, and
     // stumbles over its missing JSON.
-    let pieces = reader.stream(|sign, _| Some(payloads(sign)));
-    event_stream(": continuo\n".to_owned(), pieces)
+    let greeting = stream::once(ready(Bytes::from_static(b": continuo\n")));
+    let pieces = greeting.chain(signs.map(payloads));
+    let mut response = HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .streaming(pieces.map(Ok::<_, Infallible>));
+    never_buffered(&mut response);
+    response
 }
 
 /// A stream that only says why there is none now; browsers come back after `retry:`.
-pub fn unavailable(problem: Problem, options: &EmitterOptions) -> HttpResponse {
-    let mut text = retry(options);
-    write_event(&mut text, &Event::Unavailable(problem).encode());
-    event_stream(text, stream::empty())
+pub fn unavailable(
+    request: &HttpRequest,
+    problem: Problem,
+    options: &EmitterOptions,
+) -> HttpResponse {
+    let event = data(Event::Unavailable(problem).encode()).into();
+    event_stream(request, stream::iter([event]), options)
 }
 
-/// The greeting flushes the head and proves to the client that the stream is open, however long the first event takes.
-fn event_stream(greeting: String, pieces: impl Stream<Item = Bytes> + 'static) -> HttpResponse {
-    let pieces = stream::once(ready(greeting.into())).chain(pieces);
-    HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header((CACHE_CONTROL, "no-store, no-transform"))
-        // nginx would hold the events back otherwise.
-        .insert_header(("x-accel-buffering", "no"))
-        .streaming(pieces.map(Ok::<_, Infallible>))
+fn event_stream(
+    request: &HttpRequest,
+    events: impl Stream<Item = sse::Event> + 'static,
+    options: &EmitterOptions,
+) -> HttpResponse {
+    let mut response = Sse::from_infallible_stream(events)
+        .with_retry_duration(jittered(options.retry))
+        .respond_to(request)
+        .map_into_boxed_body();
+    never_buffered(&mut response);
+    response
 }
 
-fn retry(options: &EmitterOptions) -> String {
-    format!("retry: {}\n\n", jittered(options.retry).as_millis())
+fn never_buffered(response: &mut HttpResponse) {
+    let headers = response.headers_mut();
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-store, no-transform"),
+    );
+    // nginx would hold the events back otherwise.
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
 }
 
 /// Within a tenth of `duration`, either way.
@@ -83,7 +115,7 @@ fn jittered(duration: Duration) -> Duration {
 
 /// What a reader has for its client.
 enum Sign {
-    /// All that one read of the log brought: one piece of the response, however many events it is.
+    /// All that one read of the log brought.
     Frames(Vec<Frame>),
     /// It is alive, and has read up to here.
     Beat(u64),
@@ -92,32 +124,25 @@ enum Sign {
 }
 
 /// As events of the contract.
-fn events(sign: Sign, log: &dyn Log) -> Option<Bytes> {
-    let mut text = String::new();
+fn events(sign: Sign, log: &dyn Log) -> Vec<sse::Event> {
     match sign {
         Sign::Frames(frames) => {
-            text.reserve(size(&frames));
-            for Frame { seq, event } in frames {
-                if let Some(seq) = seq {
-                    text.push_str("id: ");
-                    log.write_id(seq, &mut text);
-                    text.push('\n');
-                }
-                write_event(&mut text, &event);
-            }
+            let event = |Frame { seq, event }: Frame| match seq {
+                Some(seq) => data(event).id(log.id(seq)).into(),
+                None => data(event).into(),
+            };
+            frames.into_iter().map(event).collect()
         }
-        Sign::Beat(seq) => write_event(&mut text, &Event::Ping { seq }.encode()),
-        Sign::Cut => return None,
+        Sign::Beat(seq) => vec![data(Event::Ping { seq }.encode()).into()],
+        Sign::Cut => Vec::new(),
     }
-    Some(text.into())
 }
 
-/// Its JSON has no line break.
-fn write_event(text: &mut String, event: &Encoded) {
-    text.extend(["event: ", event.name, "\ndata: ", &event.data, "\n\n"]);
+fn data(Encoded { name, data }: Encoded) -> sse::Data {
+    sse::Data::new(data).event(name)
 }
 
-/// As lines that OpenAI's clients read.
+/// As lines that OpenAI's clients read, in one piece.
 fn payloads(sign: Sign) -> Bytes {
     let mut text = String::new();
     match sign {
@@ -152,6 +177,7 @@ fn write_payload(text: &mut String, seq: Option<u64>, payload: &str) {
     text.push('\n');
 }
 
+/// About so many bytes are written of them.
 fn size(frames: &[Frame]) -> usize {
     let sizes = frames
         .iter()
@@ -204,13 +230,12 @@ impl Reader {
         }
     }
 
-    /// What it has for its client, in words that `tell` finds; without any it ends.
-    fn stream(self, tell: impl Fn(Sign, &dyn Log) -> Option<Bytes>) -> impl Stream<Item = Bytes> {
-        // In a box, because it moves with each event.
-        stream::unfold((Box::new(self), tell), async |(mut reader, tell)| {
+    /// What it has for its client, from now on.
+    fn signs(self) -> impl Stream<Item = Sign> {
+        // In a box, because it moves with each sign.
+        stream::unfold(Box::new(self), async |mut reader| {
             let sign = reader.next().await?;
-            let told = tell(sign, &**reader.cursor.log())?;
-            Some((told, (reader, tell)))
+            Some((sign, reader))
         })
     }
 
@@ -274,16 +299,7 @@ mod tests {
     use crate::log::EventLog;
 
     #[test]
-    fn what_one_read_brought_is_one_piece_of_the_response() {
-        let log = EventLog::new(1 << 20);
-        for text in ["a", "b"] {
-            let delta = Event::Delta { text: text.into() };
-            log.append(&delta).expect("room");
-        }
-        let frames = Sign::Frames(log.cursor(0).read());
-        let expected = "id: 1\nevent: delta\ndata: {\"text\":\"a\"}\n\nid: 2\nevent: delta\ndata: {\"text\":\"b\"}\n\n";
-        assert_eq!(events(frames, &*log).as_deref(), Some(expected.as_bytes()));
-
+    fn what_one_read_brought_is_one_piece_for_openais_clients() {
         let log = EventLog::of_payloads(1 << 20);
         for payload in ["{}", "[1,\n2]"] {
             log.append_payload(payload.into()).expect("room");
@@ -294,11 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_event_a_piece_says_that_the_reader_is_alive_or_cut() {
-        let log = EventLog::new(1 << 20);
-        let beat = events(Sign::Beat(7), &*log).expect("a piece");
-        assert_eq!(beat, "event: ping\ndata: {\"seq\":7}\n\n");
-        assert_eq!(events(Sign::Cut, &*log), None);
+    fn without_a_payload_a_piece_says_that_the_reader_is_alive_or_cut() {
         assert_eq!(payloads(Sign::Beat(7)), ": ping\n");
         let cut = payloads(Sign::Cut);
         assert!(cut.starts_with(b"data: {\"error\":"), "{cut:?}");

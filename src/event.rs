@@ -8,9 +8,9 @@ use crate::{
         ConversationId, GenerationId, MessageId, Outcome, Problem, Timings, ToolCallFragment, Usage,
     },
 };
+use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// One event of the HTTP contract. Readers ignore the names they do not know.
@@ -121,7 +121,7 @@ pub enum GapReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     pub name: &'static str,
-    pub data: Arc<str>,
+    pub data: ByteString,
 }
 
 impl Event {

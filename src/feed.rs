@@ -19,7 +19,6 @@ use crate::{
 };
 use std::{
     collections::{HashMap, hash_map::Entry},
-    fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -197,8 +196,8 @@ impl Log for Listener {
         false
     }
 
-    fn write_id(&self, seq: u64, text: &mut String) {
-        let _ = write!(text, "{}-{seq}", self.feeds.boot);
+    fn id(&self, seq: u64) -> String {
+        format!("{}-{seq}", self.feeds.boot)
     }
 }
 
@@ -382,9 +381,7 @@ mod tests {
             assert_eq!(feeds.position(id.as_deref()), position, "{id:?}");
         }
         let listener = feeds.listener(UserId::new(), None);
-        let mut id = String::new();
-        listener.write_id(12, &mut id);
-        assert_eq!(feeds.position(Some(&id)), Some(12));
+        assert_eq!(feeds.position(Some(&listener.id(12))), Some(12));
     }
 
     #[test]

@@ -16,53 +16,20 @@ use crate::{
     upstream::Words,
 };
 use actix_web::{
-    Error, FromRequest, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError,
+    Error, HttpMessage, HttpResponse, HttpResponseBuilder, ResponseError,
     body::{BoxBody, MessageBody},
-    dev::{Payload, ServiceRequest, ServiceResponse},
+    dev::{ServiceRequest, ServiceResponse},
     http::{
         StatusCode,
         header::{self, HeaderName, HeaderValue},
     },
     middleware::Next,
 };
-use std::{
-    convert::Infallible,
-    error::Error as StdError,
-    fmt,
-    future::{Ready, ready},
-    time::Duration,
-};
-use uuid::Uuid;
+use std::{error::Error as StdError, fmt, time::Duration};
+use tracing_actix_web::RequestId;
 
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
-
-/// Names a request: in the logs, in `x-request-id` and in its problem.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestId(Uuid);
-
-impl RequestId {
-    #[expect(clippy::new_without_default, reason = "no two are the same")]
-    pub fn new() -> Self {
-        Self(Uuid::now_v7())
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromRequest for RequestId {
-    type Error = Infallible;
-    type Future = Ready<Result<Self, Infallible>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let id = request.extensions().get().copied();
-        ready(Ok(id.unwrap_or_else(Self::new)))
-    }
-}
 
 /// A problem on its way to the client, with the error behind it, which the client never sees.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use crate::{
     registry::Registry,
     routes::routes,
     store::{self, Lease, Store},
-    telemetry,
+    telemetry::Spans,
     text::with_causes,
     tls::Tls,
     upstream::Upstream,
@@ -33,6 +33,7 @@ use std::{
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
+use tracing_actix_web::TracingLogger;
 
 /// The name of the account that the first start creates.
 pub const OWNER: &str = "owner";
@@ -169,7 +170,7 @@ pub async fn build_by(config: Config, clock: Clock) -> anyhow::Result<Server> {
             .wrap(from_fn(auth::identify))
             .wrap(from_fn(auth::walls))
             .wrap(from_fn(problem::edge))
-            .wrap_fn(telemetry::logged)
+            .wrap(TracingLogger::<Spans>::new())
             .wrap_fn(head::compacted)
             .wrap_fn(connection::watched)
     })

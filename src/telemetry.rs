@@ -1,17 +1,22 @@
 //! Logs: lines for people on a terminal, JSON elsewhere, on standard error. No text of messages and no secret is ever logged.
 
-use crate::{client::Client, problem::RequestId};
+use crate::client::Client;
 use actix_web::{
     Error, HttpMessage as _,
-    dev::{Service, ServiceRequest, ServiceResponse},
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
 };
 use std::{io::IsTerminal as _, time::Instant};
-use tracing::Instrument as _;
+use tracing::Span;
+use tracing_actix_web::{RequestId, RootSpanBuilder};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     fmt,
     prelude::*,
 };
+
+/// When a request came; in its extensions.
+struct Came(Instant);
 
 /// Sets logging up for the whole process; `RUST_LOG` chooses what is logged.
 pub fn init() {
@@ -42,40 +47,46 @@ pub fn init() {
     };
 }
 
-/// Gives a request its id and its span, and logs one line once its head is answered. The query is left out: a search is a user's text.
-///
-/// What streams on behind the head is outside the span, which it would enter and leave with every event.
-pub fn logged<S, B>(
-    request: ServiceRequest,
-    next: &S,
-) -> impl Future<Output = Result<ServiceResponse<B>, Error>> + use<S, B>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
-{
-    let came = Instant::now();
-    let id = RequestId::new();
-    let span = tracing::info_span!(
-        "request",
-        request.id = %id,
-        method = %request.method(),
-        path = request.path(),
-        client.address = Client::of(request.request()).address.map(tracing::field::display),
-        user.id = tracing::field::Empty,
-    );
-    request.extensions_mut().insert(id);
-    let answered = span.in_scope(|| next.call(request));
-    let logged = async move {
-        let outcome = answered.await;
-        let status = match &outcome {
+/// The span of a request and its one line. The query is left out: a search is a user's text.
+pub struct Spans;
+
+impl RootSpanBuilder for Spans {
+    fn on_request_start(request: &ServiceRequest) -> Span {
+        request.extensions_mut().insert(Came(Instant::now()));
+        let id = request
+            .extensions()
+            .get::<RequestId>()
+            .map(ToString::to_string);
+        tracing::info_span!(
+            "request",
+            request.id = id,
+            method = %request.method(),
+            path = request.path(),
+            client.address = Client::of(request.request()).address.map(tracing::field::display),
+            user.id = tracing::field::Empty,
+        )
+    }
+
+    fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
+        let status = match outcome {
             Ok(response) => response.status(),
             Err(error) => error.as_response_error().status_code(),
         };
-        tracing::info!(
-            status = status.as_u16(),
-            duration_ms = u64::try_from(came.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "request finished"
-        );
-        outcome
-    };
-    logged.instrument(span)
+        let came = outcome.as_ref().ok().and_then(|response| {
+            response
+                .request()
+                .extensions()
+                .get::<Came>()
+                .map(|came| came.0)
+        });
+        let milliseconds =
+            came.map(|came| u64::try_from(came.elapsed().as_millis()).unwrap_or(u64::MAX));
+        span.in_scope(|| {
+            tracing::info!(
+                status = status.as_u16(),
+                duration_ms = milliseconds,
+                "request finished"
+            );
+        });
+    }
 }

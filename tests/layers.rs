@@ -30,7 +30,7 @@ const ROWS: [&[&str]; 6] = [
 ];
 
 /// Crates that only these modules may name.
-const ADAPTERS: [(&str, &[&str]); 3] = [
+const ADAPTERS: [(&str, &[&str]); 4] = [
     ("awc", &["upstream"]),
     ("sqlx", &["store"]),
     (
@@ -48,6 +48,7 @@ const ADAPTERS: [(&str, &[&str]); 3] = [
             "server",
         ],
     ),
+    ("actix_web_lab", &["problem", "auth", "emitter", "routes"]),
 ];
 
 /// The place of a module in the table.

@@ -7,7 +7,7 @@ use crate::{
     client::Client,
     emitter,
     model::GenerationId,
-    problem::{ApiError, RequestId},
+    problem::ApiError,
     registry::{Attached, NewEmitter},
 };
 use actix_web::{
@@ -18,6 +18,7 @@ use actix_web::{
 };
 use serde::Deserialize;
 use std::future::{Ready, ready};
+use tracing_actix_web::RequestId;
 
 /// The longest session name and the longest user agent that is kept, in characters.
 const SESSION_CHARACTERS: usize = 128;
@@ -104,6 +105,7 @@ pub(super) async fn stream(
     }
     match attach(request, chat, current, &attachment, session) {
         Ok(attached) => Ok(emitter::respond(
+            request,
             attachment.cursor,
             attached,
             &options.emitter,
@@ -122,7 +124,7 @@ pub(super) fn unavailable(
         return Err(error);
     }
     let problem = error.into_problem(request.extensions().get::<RequestId>().copied());
-    Ok(emitter::unavailable(problem, &options.emitter))
+    Ok(emitter::unavailable(request, problem, &options.emitter))
 }
 
 pub(super) async fn attachment(

@@ -47,6 +47,7 @@ pub(super) async fn events(
         Ok(attached) => {
             listener.join();
             Ok(emitter::respond(
+                &request,
                 attachment.cursor,
                 attached,
                 &options.emitter,

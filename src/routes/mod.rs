@@ -25,21 +25,18 @@ use crate::{
     chat::Chat,
     emitter::EmitterOptions,
     model::{ConversationId, GenerationId},
-    problem::{ApiError, RequestId},
+    problem::ApiError,
     upstream::Upstream,
 };
 use actix_web::{
-    Error, FromRequest, HttpRequest,
-    dev::Payload,
+    HttpRequest,
     web::{self, Data, ServiceConfig},
 };
 use contract::operations as says;
 use serde::Serialize;
-use std::{
-    future::{Ready, ready},
-    time::Duration,
-};
+use std::time::Duration;
 use table::{Entry, at, file};
+use tracing_actix_web::RequestId;
 use utoipa::ToSchema;
 
 /// What handlers keep to.
@@ -61,30 +58,13 @@ pub struct RouteOptions {
 }
 
 /// What a handler needs to have an answer made.
+#[derive(actix_web_lab::FromRequest)]
 struct Asking {
     chat: Data<Chat>,
     upstream: Data<Upstream>,
     options: Data<RouteOptions>,
     request: HttpRequest,
     request_id: RequestId,
-}
-
-impl FromRequest for Asking {
-    type Error = Error;
-    type Future = Ready<Result<Self, Error>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let mut parts = || {
-            Ok(Self {
-                chat: Data::extract(request).into_inner()?,
-                upstream: Data::extract(request).into_inner()?,
-                options: Data::extract(request).into_inner()?,
-                request: request.clone(),
-                request_id: RequestId::from_request(request, payload).into_inner()?,
-            })
-        };
-        ready(parts())
-    }
 }
 
 /// Every route of the program.

@@ -1,10 +1,9 @@
 //! The models that can be asked for.
 
-use crate::{
-    auth::CurrentUser, chat::Chat, model::Problem, problem::RequestId, upstream::Upstream,
-};
+use crate::{auth::CurrentUser, chat::Chat, model::Problem, upstream::Upstream};
 use actix_web::{HttpResponse, http::header, web::Data};
 use serde::Serialize;
+use tracing_actix_web::RequestId;
 use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
