@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// The idempotency key's own length limit, in bytes.
 const KEY_BYTES: usize = 255;
+/// What somebody may send whom nobody vouches for yet, in bytes: there may be many of them at once, and each body is held until it is whole.
+const STRANGERS_BYTES: usize = 16 * 1024;
 /// The longest title and model name, in characters.
 pub(super) const NAME_CHARACTERS: usize = 500;
 /// The longest system prompt, in characters, and how many stop texts there may be, each as long as a name: every row of a list has them.
@@ -44,7 +46,7 @@ impl FromRequest for RawJson {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let (body, once) = body_of(&request, payload).await?;
+            let (body, once) = body_of(&request, payload, None).await?;
             let text = text_of(&request, &body)?.to_owned();
             Ok(Self { text, once })
         })
@@ -71,22 +73,40 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let (body, once) = body_of(&request, payload).await?;
+            let (body, once) = body_of(&request, payload, None).await?;
             let value = parse(&request, &body)?;
             Ok(Self { value, once })
         })
     }
 }
 
-/// The bytes, and what makes a repetition of them one.
+/// The same of a stranger: a small one.
+pub(super) struct Small<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Small<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let (body, _) = body_of(&request, payload, Some(STRANGERS_BYTES)).await?;
+            parse(&request, &body).map(Self)
+        })
+    }
+}
+
+/// The bytes, and what makes a repetition of them one; at most so many, or as many as the options allow.
 async fn body_of(
     request: &HttpRequest,
     mut payload: Payload,
+    at_most: Option<usize>,
 ) -> Result<(BytesMut, Option<Once>), ApiError> {
     let options = request
         .app_data::<Data<RouteOptions>>()
         .expect("the application has its options");
-    let body = read(request, &mut payload, options.body_bytes);
+    let limit = options.body_bytes.min(at_most.unwrap_or(usize::MAX));
+    let body = read(request, &mut payload, limit);
     let body = tokio::time::timeout(options.body, body).await;
     let body = body.map_err(|_| too_slow(options.body))??;
     let once = once(request, &body)?;
@@ -112,7 +132,9 @@ async fn read(
             413,
             "body-too-large",
             "The body is too large",
-            format!("a request body may have {limit} bytes (limits.body_bytes)"),
+            format!(
+                "a request body may have {limit} bytes here, none more than `limits.body_bytes`"
+            ),
         )
     };
     let announced = request

@@ -113,11 +113,14 @@ async fn tokens_that_are_old_or_made_up_do_not_work() {
         "garbage",
         &fresh[1..],
         &hash,
-        &"x".repeat(100_000),
+        &"x".repeat(16_000),
     ] {
         println!("{wrong:.20}");
         problem(log_in(&app, wrong).await, 401, "login-failed").await;
     }
+    // Whoever it is, nobody holds megabytes for them.
+    let large = log_in(&app, &"x".repeat(16_384)).await;
+    problem(large, 413, "body-too-large").await;
     assert_eq!(log_in(&app, &fresh).await.status(), 200);
     app.end().await;
 }
