@@ -1,6 +1,7 @@
 //! Every string that may reach a header or a line of a stream, with what would make two of one. Bytes on a socket: clients mend too much.
 
 use crate::support::{
+    PATIENCE,
     app::{TestApp, send, spawn_app},
     events::Events,
     fake_upstream::{Call, chunk},
@@ -8,6 +9,7 @@ use crate::support::{
 };
 use continuo::text::one_line;
 use serde_json::{Value, json};
+use tokio::{io::AsyncReadExt as _, time::timeout};
 
 /// Everything that ends a line somewhere, and what it would begin.
 fn hostile() -> Vec<String> {
@@ -422,6 +424,61 @@ async fn a_stream_has_its_own_events_whatever_is_said_in_it() {
         }
     }
     drop(feed);
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_feed_begins_as_it_does_whatever_position_is_claimed() {
+    let app = spawn_app().await;
+    let bearer = format!("authorization: Bearer {}", app.owner.key);
+    for text in hostile() {
+        println!("{text:?}");
+        let mut raw = Raw::connect(&app.origin).await;
+        let claimed = format!("last-event-id: {text}");
+        raw.head(
+            "GET",
+            "/api/feed",
+            &[&bearer, "connection: close", &claimed],
+        )
+        .await;
+        let mut bytes = Vec::new();
+        let is_whole = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            let snapshot = text.find("event: snapshot");
+            snapshot.is_some_and(|at| text[at..].contains("\n\n"))
+        };
+        while !is_whole(&bytes) {
+            let read = timeout(PATIENCE, raw.socket.read_buf(&mut bytes)).await;
+            if read.expect("in time").unwrap_or(0) == 0 {
+                break;
+            }
+        }
+        if !is_whole(&bytes) {
+            // It is no HTTP.
+            let all = answers(&bytes);
+            assert!(
+                all.iter().all(|answer| answer.status == 400),
+                "{}",
+                all.len()
+            );
+            continue;
+        }
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let (head, stream) = bytes.split_at(end.expect("a head") + 4);
+        let head = str::from_utf8(head)
+            .expect("ASCII")
+            .replace("transfer-encoding", "allow");
+        assert_eq!(answers(head.as_bytes())[0].status, 200);
+        assert!(!head.contains("injected"), "{head}");
+        // Each piece is an event or two; of chunks only the sizes stand between them.
+        let stream = str::from_utf8(stream).expect("UTF-8");
+        let events = stream
+            .lines()
+            .filter_map(|line| line.strip_prefix("event: "));
+        let events: Vec<_> = events.collect();
+        assert!(["snapshot", "gap"].contains(&events[0]), "{events:?}");
+        assert!(!stream.contains("injected"), "{stream}");
+    }
     app.end().await;
 }
 
