@@ -40,6 +40,8 @@ pub struct Auth {
     pub requests: Requests,
     pub ledger: Arc<Ledger>,
     pub logins: Logins,
+    /// Held while a key is made: how many there are decides whether there may be one more.
+    pub making_keys: tokio::sync::Mutex<()>,
     pub clock: Clock,
     /// Carries the port: two servers on one host do not overwrite each other's cookie.
     pub cookie_name: String,

@@ -23,7 +23,9 @@ use utoipa::{
 /// Keys of a user that are neither revoked nor over.
 const KEYS_AT_MOST: usize = 100;
 
+/// Not a word that it does not know: what was meant to restrict a key would not.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct MakeKey {
     #[serde(deserialize_with = "text")]
     #[schema(schema_with = a_name, required)]
@@ -138,6 +140,7 @@ pub(super) async fn make_key_for(
     {
         return Err(ApiError::invalid("expires_at: a time to come"));
     }
+    let _one_at_a_time = auth.making_keys.lock().await;
     let keys = auth.store.keys(Some(user)).await?;
     let is_live = |key: &&Key| {
         key.revoked_at.is_none() && key.expires_at.is_none_or(|expires| expires > now())

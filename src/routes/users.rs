@@ -22,6 +22,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct MakeUser {
     #[serde(deserialize_with = "text")]
     #[schema(schema_with = a_name, required)]
@@ -30,7 +31,9 @@ pub(super) struct MakeUser {
     operator: bool,
 }
 
+/// Not a word that it does not know, which may have been meant to lock somebody out.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ChangeUser {
     disabled: Option<bool>,
     operator: Option<bool>,
@@ -81,7 +84,7 @@ pub(super) async fn make(
 }
 
 pub(super) async fn change(
-    operator: Operator,
+    Unrestricted(operator): Unrestricted<Operator>,
     auth: Data<Auth>,
     id: Path<UserId>,
     body: Json<ChangeUser>,

@@ -6,6 +6,7 @@ use crate::support::{
 };
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 async fn made(request: RequestBuilder) -> Value {
     let response = send(request).await;
@@ -139,8 +140,71 @@ async fn a_key_that_expires_makes_none_that_does_not() {
             problem(send(request).await, 403, "restricted-key").await;
         }
     }
+    // Nor does it make somebody an operator who would.
+    let bob = user_id(&app.stranger().await).await;
+    let path = format!("/api/operator/users/{bob}");
+    let promote = short.request(Method::PATCH, &path);
+    let promote = promote.json(&json!({ "operator": true }));
+    problem(send(promote).await, 403, "restricted-key").await;
     let list = short.get_json("/api/keys").await;
     assert_eq!(list["items"].as_array().map(Vec::len), Some(2));
+    app.end().await;
+}
+
+#[tokio::test]
+async fn what_was_to_restrict_somebody_and_is_misspelt_is_refused() {
+    let app = spawn_app().await;
+    let owner = user_id(&app.owner).await;
+    for (method, path, body) in [
+        (
+            Method::POST,
+            "/api/keys".to_owned(),
+            json!({ "name": "x", "expires": "2999-01-01T00:00:00Z" }),
+        ),
+        (
+            Method::POST,
+            "/api/keys".to_owned(),
+            json!({ "name": "x", "limit": {} }),
+        ),
+        (
+            Method::POST,
+            "/api/operator/users".to_owned(),
+            json!({ "name": "x", "disabled": true }),
+        ),
+        (
+            Method::PATCH,
+            format!("/api/operator/users/{owner}"),
+            json!({ "disable": true }),
+        ),
+    ] {
+        let request = app.owner.request(method, &path).json(&body);
+        assert!(
+            (400..500).contains(&send(request).await.status().as_u16()),
+            "{body}"
+        );
+    }
+    let list = app.owner.get_json("/api/operator/users").await;
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    let keys = app.owner.get_json("/api/keys").await;
+    assert_eq!(keys["items"].as_array().map(Vec::len), Some(1));
+    app.end().await;
+}
+
+#[tokio::test]
+async fn of_many_keys_made_at_once_no_more_are_made_than_a_user_may_have() {
+    let app = spawn_app().await;
+    let mut making = JoinSet::new();
+    for n in 0..130 {
+        let make = app
+            .owner
+            .post("/api/keys")
+            .json(&json!({ "name": format!("{n}") }));
+        making.spawn(async move { send(make).await.status().as_u16() });
+    }
+    let mut made = making.join_all().await;
+    made.sort_unstable();
+    // With the one that it was asked by.
+    assert_eq!(made, [[201; 99].as_slice(), &[409; 31]].concat());
     app.end().await;
 }
 
@@ -307,10 +371,11 @@ async fn what_is_not_there_is_not_found_by_operators_either() {
         (Method::DELETE, format!("/api/sessions/{id}")),
     ] {
         println!("{method} {path}");
-        let request = app
-            .owner
-            .request(method, &path)
-            .json(&json!({ "name": "x" }));
+        let body = match method {
+            Method::PATCH => json!({ "disabled": true }),
+            _ => json!({ "name": "x" }),
+        };
+        let request = app.owner.request(method, &path).json(&body);
         problem(send(request).await, 404, "not-found").await;
     }
     app.end().await;

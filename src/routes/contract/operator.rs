@@ -37,6 +37,7 @@ pub fn change_user() -> Op {
     )
     .body::<ChangeUser>(false, json!({ "disabled": true }))
     .gives::<User>(200, "As it is now.", user())
+    .refuses(403, "`restricted-key`")
     .refuses(409, "`last-operator`")
 }
 
