@@ -13,6 +13,10 @@ use actix_web::{
     middleware::Next,
     web::Data,
 };
+use std::net::IpAddr;
+
+/// What this machine calls itself.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// What the head of a request may have.
 const HEADERS: usize = 96;
@@ -110,27 +114,19 @@ impl Auth {
     /// A `Host` that this server answers to. Bound to loopback, only loopback's own names: a foreign name that resolves to this
     /// machine (DNS rebinding) would make a foreign page same-origin.
     fn knows_host(&self, host: &str) -> bool {
-        let name = without_port(host);
-        let allowed = || {
-            self.allowed_hosts.iter().any(|allowed| {
-                allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name)
-            })
-        };
-        let bound = || name.trim_matches(['[', ']']).parse() == Ok(self.bound_to.ip());
-        let loopback = || {
-            ["localhost", "127.0.0.1", "[::1]"]
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(name))
-        };
-        match (
-            self.bound_to.ip().is_loopback(),
-            self.allowed_hosts.is_empty(),
-        ) {
-            (true, _) => loopback() || bound() || allowed(),
-            (false, true) => true,
-            (false, false) => allowed(),
-        }
+        is_ours(host, self.bound_to.ip(), &self.allowed_hosts)
     }
+}
+
+fn is_ours(host: &str, bound_to: IpAddr, allowed: &[String]) -> bool {
+    if !bound_to.is_loopback() && allowed.is_empty() {
+        return true;
+    }
+    let name = without_port(host);
+    let is_it = |known: &str| known.eq_ignore_ascii_case(name) || known.eq_ignore_ascii_case(host);
+    LOOPBACK.into_iter().any(is_it)
+        || allowed.iter().any(|known| is_it(known))
+        || name.trim_matches(['[', ']']).parse() == Ok(bound_to)
 }
 
 fn without_port(host: &str) -> &str {
@@ -154,6 +150,33 @@ mod tests {
             );
         }
         is_cross_site(&map, host, false)
+    }
+
+    #[test]
+    fn a_name_is_this_servers_when_it_is_the_loopbacks_or_allowed_and_any_is_where_none_is_named() {
+        let allowed = ["chat.example".to_owned(), "other.example:8443".to_owned()];
+        let public = [0, 0, 0, 0].into();
+        for ours in [
+            "localhost:80",
+            "127.0.0.1",
+            "[::1]:1",
+            "Chat.example:9",
+            "other.example:8443",
+        ] {
+            assert!(is_ours(ours, public, &allowed), "{ours}");
+            assert!(is_ours(ours, [127, 0, 0, 1].into(), &allowed), "{ours}");
+        }
+        for foreign in [
+            "evil.example",
+            "other.example",
+            "127.0.0.1.evil.example",
+            "",
+        ] {
+            assert!(!is_ours(foreign, public, &allowed), "{foreign}");
+            assert!(!is_ours(foreign, [127, 0, 0, 1].into(), &[]), "{foreign}");
+            assert!(is_ours(foreign, public, &[]), "{foreign}");
+        }
+        assert!(is_ours("10.1.2.3:80", [10, 1, 2, 3].into(), &allowed));
     }
 
     #[test]
