@@ -22,8 +22,8 @@ struct Came(Instant);
 pub fn init() {
     // The HTTP server's own lines, and what Postgres notices at a migration, tell an operator nothing.
     let asked = std::env::var("RUST_LOG").unwrap_or_default();
-    let asked = asked.parse().ok().filter(|_| !asked.is_empty());
-    let filter: Targets = asked.unwrap_or_else(|| {
+    let (filter, ignored) = directives(&asked);
+    let filter = filter.unwrap_or_else(|| {
         Targets::new()
             .with_default(LevelFilter::INFO)
             .with_target("actix_server", LevelFilter::WARN)
@@ -45,6 +45,27 @@ pub fn init() {
             )
             .try_init()
     };
+    for part in ignored {
+        tracing::warn!(
+            "RUST_LOG: {part:?} is neither a level nor a target with one, and is ignored"
+        );
+    }
+}
+
+/// What `RUST_LOG` asks for, if anything, and those of its parts that are neither a level nor a target.
+fn directives(asked: &str) -> (Option<Targets>, Vec<&str>) {
+    let is_name = |part: &str| {
+        let of_names = |c: char| c.is_alphanumeric() || "_:-.=".contains(c);
+        part.starts_with(|c: char| c.is_alphanumeric() || c == '_') && part.chars().all(of_names)
+    };
+    let parts = asked
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let (known, ignored): (Vec<_>, Vec<_>) =
+        parts.partition(|part| is_name(part) && part.parse::<Targets>().is_ok());
+    let filter = known.join(",").parse().ok();
+    (filter.filter(|_| !known.is_empty()), ignored)
 }
 
 /// The span of a request and its one line. The query is left out: a search is a user's text.
@@ -88,5 +109,35 @@ impl RootSpanBuilder for Spans {
                 "request finished"
             );
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_directive_is_told_and_silences_nothing() {
+        for (asked, ignored) in [
+            ("info,", vec![]),
+            (" info , continuo=debug,,", vec![]),
+            ("info;debug,warn", vec!["info;debug"]),
+            ("info continuo=debug,info", vec!["info continuo=debug"]),
+            (
+                "[span]=info,=,info,continuo=loud",
+                vec!["[span]=info", "=", "continuo=loud"],
+            ),
+        ] {
+            let (filter, told) = directives(asked);
+            let filter = filter.expect("something is asked for");
+            assert!(
+                filter.would_enable("continuo", &tracing::Level::WARN),
+                "{asked}"
+            );
+            assert_eq!(told, ignored, "{asked}");
+        }
+        for asked in ["", " , ", "[span]=info"] {
+            assert!(directives(asked).0.is_none(), "{asked}: the default");
+        }
     }
 }
