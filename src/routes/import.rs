@@ -153,18 +153,7 @@ impl Import {
         };
         let updated_at = time("updated_at", self.updated_at)?;
         let messages: Vec<Box<RawValue>> = needed("messages", self.messages)?;
-        if messages.len() > options.import_messages {
-            return Err(ApiError::new(
-                413,
-                "too-many-messages",
-                "The conversation is too long",
-                format!(
-                    "messages: {} of them, a conversation that is imported may have {} (limits.import_messages)",
-                    messages.len(),
-                    options.import_messages
-                ),
-            ));
-        }
+        check_count(messages.len(), options)?;
         let mut known = Known::default();
         let messages = messages.into_iter().enumerate().map(|(n, message)| {
             let place = format!("messages[{n}]");
@@ -184,6 +173,7 @@ impl Import {
             })?),
         };
         answer_the_unanswered(&mut messages, &mut head_id);
+        check_count(messages.len(), options)?;
         Ok(WholeConversation {
             new,
             updated_at,
@@ -207,6 +197,22 @@ impl Import {
         }
         Ok(())
     }
+}
+
+fn check_count(messages: usize, options: &RouteOptions) -> Result<(), ApiError> {
+    let at_most = options.import_messages;
+    if messages <= at_most {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        413,
+        "too-many-messages",
+        "The conversation is too long",
+        format!(
+            "messages: {messages} of them, with those that answer what nobody answered; a conversation that is imported may have \
+             {at_most} (limits.import_messages)"
+        ),
+    ))
 }
 
 /// Below a question that nobody answered, an answer that was interrupted before its first word: it can be asked for again, and a prompt

@@ -547,7 +547,15 @@ async fn a_file_with_too_much_in_it_is_refused_by_the_name_of_the_limit() {
         (
             many(4),
             "too-many-messages",
-            "messages: 4 of them, a conversation that is imported may have 3 (limits.import_messages)",
+            "messages: 4 of them, with those that answer what nobody answered; a conversation that is imported may have 3 \
+             (limits.import_messages)",
+        ),
+        (
+            // Each gets an answer.
+            many(2),
+            "too-many-messages",
+            "messages: 4 of them, with those that answer what nobody answered; a conversation that is imported may have 3 \
+             (limits.import_messages)",
         ),
         (
             long(101),
@@ -558,7 +566,7 @@ async fn a_file_with_too_much_in_it_is_refused_by_the_name_of_the_limit() {
         let refusal = problem(import(&app.owner, &file).await, 413, kind).await;
         assert_eq!(refusal["detail"], words);
     }
-    imported(&app.owner, &many(3)).await;
+    imported(&app.owner, &many(1)).await;
     imported(&app.owner, &long(100)).await;
     app.end().await;
 }
