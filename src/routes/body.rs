@@ -202,16 +202,18 @@ pub(super) fn explain(error: &serde_json::Error) -> ApiError {
 }
 
 fn once(request: &HttpRequest, body: &[u8]) -> Result<Option<Once>, ApiError> {
-    let Some(key) = request.headers().get("idempotency-key") else {
+    let mut keys = request.headers().get_all("idempotency-key");
+    let Some(key) = keys.next() else {
         return Ok(None);
     };
     // A tab would pass as text.
     let is_visible = |key: &&str| key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let key = key.to_str().ok().filter(is_visible);
     let key = key.filter(|key| !key.is_empty() && key.len() <= KEY_BYTES);
+    let key = key.filter(|_| keys.next().is_none());
     let key = key.ok_or_else(|| {
         ApiError::malformed(format!(
-            "Idempotency-Key: 1 to {KEY_BYTES} visible ASCII characters"
+            "Idempotency-Key: one, of 1 to {KEY_BYTES} visible ASCII characters"
         ))
     })?;
     Ok(Some(Once {
