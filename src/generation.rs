@@ -156,6 +156,11 @@ impl Generation {
         told.or_else(about)
     }
 
+    /// Somebody asked for its end, or nobody read it any more.
+    pub fn is_stopped(&self) -> bool {
+        self.claim.get() == Some(&Outcome::Stopped)
+    }
+
     /// Claims how it ends and answers how it really does: with `outcome` when this is the first claim, else as claimed before.
     pub fn claim(&self, outcome: Outcome) -> Outcome {
         *self.claim.get_or_init(|| outcome)

@@ -59,6 +59,8 @@ impl Repeats {
         };
         match generation.upgrade() {
             Some(_) if *fingerprint != once.fingerprint => Err(Reused),
+            // Its client was cut off, perhaps, and asks again for what it did not get.
+            Some(generation) if generation.is_stopped() => Ok(None),
             generation => Ok(generation),
         }
     }

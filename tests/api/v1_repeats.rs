@@ -48,6 +48,26 @@ async fn a_repeat_streams_the_same_answer_from_its_beginning() {
 }
 
 #[tokio::test]
+async fn who_was_cut_off_and_repeats_the_request_gets_an_answer() {
+    let app = spawn_app().await;
+    let body = json!({"model": "m", "stream": true});
+    let first = asking(once(&app.owner, "k", &body));
+    let mut call = app.upstream.next_call().await;
+    call.head_sse().await;
+    call.send("Hel").await;
+    let first = Stream::of(first.await.expect("no panic"));
+    let location = first.location.clone();
+    drop(first);
+    call.closed().await;
+    let again = asking(once(&app.owner, "k", &body));
+    app.upstream.next_call().await.answer(&["Hello"]).await;
+    let again = Stream::of(again.await.expect("no panic"));
+    assert_ne!(again.location, location);
+    assert!(again.rest().await.ends_with("data: [DONE]\n\n"));
+    app.end().await;
+}
+
+#[tokio::test]
 async fn a_repeat_of_a_whole_answer_gets_the_same_json() {
     let app = spawn_app().await;
     let body = json!({"model": "m"});

@@ -40,7 +40,7 @@ fn chunk() -> Value {
 pub fn completions() -> Op {
     Op::user("createChatCompletion", "A chat completion, streamed or whole")
         .says("No head is sent before the model server's first payload: its refusal is passed on as it is.")
-        .once()
+        .once_only("One key stands for one request of yours while its answer is in memory (`log.retain_seconds` after its end): repeated, it gets the same answer, unless that was stopped.")
         .session()
         .header("x-continuo-detach", "`true`: the answer goes on when nobody reads it any more.", text())
         .body::<CompletionRequest>(true, json!({ "model": "demo", "messages": [{ "role": "user", "content": "Hello" }] }))
