@@ -317,6 +317,8 @@ async fn keys_that_are_none_are_refused_and_nothing_starts() {
         .post("/api/conversations")
         .header("idempotency-key", latin);
     problem(send(request).await, 400, "malformed-request").await;
+    let two = with_key(app.owner.post("/api/conversations"), "a");
+    problem(send(with_key(two, "b")).await, 400, "malformed-request").await;
     let request = with_key(app.owner.post("/api/conversations"), &long[1..]);
     assert_eq!(send(request).await.status(), 201);
     let list = app.owner.get_json("/api/conversations").await;

@@ -38,10 +38,10 @@ def text(chunks):
 
 
 class Cutting:
-    """A way to the server on which each connection breaks after so many bytes of the answer."""
+    """A way to the server on which each connection breaks after so many bytes of the answer, and the next few behind the first at once."""
 
-    def __init__(self, port, after):
-        self.to, self.after, self.connections = port, after, 0
+    def __init__(self, port, after, away=0):
+        self.to, self.after, self.away, self.connections = port, after, away, 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
 
@@ -59,6 +59,9 @@ class Cutting:
             except OSError:
                 return
             self.connections += 1
+            if 1 < self.connections <= 1 + self.away:
+                client.close()
+                continue
             server = socket.create_connection(("127.0.0.1", self.to))
             threading.Thread(target=self.pump, args=(client, server, None), daemon=True).start()
             threading.Thread(target=self.pump, args=(server, client, self.after), daemon=True).start()
@@ -289,11 +292,12 @@ class Sdk(unittest.TestCase):
     def test_the_client_of_the_readme_resumes_a_broken_stream(self):
         with open("resume.py") as script, open("../../README.md") as readme:
             self.assertIn(script.read(), readme.read())
-        with Cutting(self.client.base_url.port, after=3000) as proxy:
+        # Away for longer than the client tries by itself.
+        with Cutting(self.client.base_url.port, after=3000, away=4) as proxy:
             env = {**os.environ, "OPENAI_BASE_URL": f"http://127.0.0.1:{proxy.port}/v1"}
             run = subprocess.run([sys.executable, "resume.py", "count-60", "hi"], env=env, capture_output=True, text=True, timeout=60)
         self.assertEqual((run.stdout, run.stderr), ("".join(f" {at}" for at in range(60)), ""))
-        self.assertGreater(proxy.connections, 3, "it was cut now and then")
+        self.assertGreater(proxy.connections, 7, "it was cut now and then")
 
     def test_many_at_once_get_their_own(self):
         answers = []
