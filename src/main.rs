@@ -2,6 +2,8 @@
 
 #[path = "main/commands.rs"]
 mod commands;
+#[path = "main/limits.rs"]
+mod limits;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};

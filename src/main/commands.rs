@@ -1,11 +1,14 @@
 //! The commands that work on accounts, keys and logins in the database, beside a running server too: it notices within half a second.
 
-use super::print;
+use super::{
+    limits::{LimitOptions, shown},
+    print,
+};
 use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
 use continuo::{
     auth,
-    model::{KeyId, Limits, LoginId, User, now},
+    model::{KeyId, LoginId, User, now},
     server,
     store::{Store, UserChange, UserChanged, When},
     text::{is_name, one_line},
@@ -35,6 +38,12 @@ pub enum UserCommand {
         name: String,
         role: Role,
     },
+    /// Set all of an account's limits; one that is not named is as configured
+    Limits {
+        name: String,
+        #[command(flatten)]
+        limits: LimitOptions,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -56,6 +65,8 @@ pub enum KeyCommand {
         /// When it ends: 12h, 30d, 2030-01-31, or a time as RFC 3339 has it
         #[arg(long, value_parser = moment)]
         expires: Option<OffsetDateTime>,
+        #[command(flatten)]
+        limits: LimitOptions,
     },
     List {
         /// Whose; everybody's unless named
@@ -101,7 +112,11 @@ impl UserCommand {
                 for user in store.users().await? {
                     let role = if user.operator { "operator" } else { "user" };
                     let disabled = if user.disabled { "  disabled" } else { "" };
-                    print(&format!("{}  {role:8}  {}{disabled}", user.id, user.name))?;
+                    let limits = shown(user.limits);
+                    print(&format!(
+                        "{}  {role:8}  {}{disabled}{limits}",
+                        user.id, user.name
+                    ))?;
                 }
                 Ok(())
             }
@@ -115,6 +130,13 @@ impl UserCommand {
             Self::Role { name, role } => {
                 let change = UserChange {
                     operator: Some(matches!(role, Role::Operator)),
+                    ..UserChange::default()
+                };
+                change_user(store, &name, change).await
+            }
+            Self::Limits { name, limits } => {
+                let change = UserChange {
+                    limits: Some(limits.into()),
                     ..UserChange::default()
                 };
                 change_user(store, &name, change).await
@@ -141,11 +163,12 @@ impl KeyCommand {
                 name,
                 user,
                 expires,
+                limits,
             } => {
                 check_name(&name)?;
                 let user = find_user(store, user.as_deref()).await?;
                 let (_, secret) =
-                    auth::new_key(store, user.id, &name, Limits::default(), expires).await?;
+                    auth::new_key(store, user.id, &name, limits.into(), expires).await?;
                 print(&secret)
             }
             Self::List { user } => {
@@ -161,8 +184,9 @@ impl KeyCommand {
                         Some(at) => format!("  used {}", rfc3339(at)),
                         None => String::new(),
                     };
+                    let limits = shown(key.limits);
                     print(&format!(
-                        "{}  {:12}  user {}  {}{state}{used}",
+                        "{}  {:12}  user {}  {}{state}{limits}{used}",
                         key.id, key.prefix, key.user_id, key.name
                     ))?;
                 }

@@ -91,3 +91,62 @@ async fn what_the_command_line_takes_away_ends_in_the_running_server() {
     owner.stop(&stays).await;
     assert_eq!(server.terminate().await.code, Some(0));
 }
+
+#[tokio::test]
+async fn limits_set_by_the_command_line_hold_in_the_running_server() {
+    let data = tempfile::tempdir().expect("a directory");
+    let data = data.path();
+    let server = Running::start(data, &[]).await;
+    output(data, &["user", "add", "ada"]).await;
+    let args = [
+        "key",
+        "add",
+        "narrow",
+        "--user",
+        "ada",
+        "--requests-per-minute",
+        "2",
+    ];
+    let account = async |args: &[&str]| Account {
+        key: output(data, args).await.trim().to_owned(),
+        ..server.owner.clone()
+    };
+    let (narrow, wide) = (
+        account(&args).await,
+        account(&["key", "add", "--user", "ada"]).await,
+    );
+    let ask = async |account: &Account| send(account.get("/api/session")).await.status().as_u16();
+    assert_eq!(
+        [ask(&narrow).await, ask(&narrow).await, ask(&narrow).await],
+        [200, 200, 429]
+    );
+    assert_eq!(ask(&wide).await, 200, "its user has no limit yet");
+
+    output(
+        data,
+        &[
+            "user",
+            "limits",
+            "ada",
+            "--requests-per-minute",
+            "1",
+            "--emitters",
+            "0",
+        ],
+    )
+    .await;
+    until("the user's limit holds", async || ask(&wide).await == 429).await;
+    let users = output(data, &["user", "list"]).await;
+    assert!(
+        users.contains("ada  requests/min 1  emitters 0\n"),
+        "{users}"
+    );
+    let keys = output(data, &["key", "list", "--user", "ada"]).await;
+    assert!(keys.contains("narrow  requests/min 2"), "{keys}");
+
+    output(data, &["user", "limits", "ada"]).await;
+    until("it is as configured again", async || {
+        ask(&wide).await == 200
+    })
+    .await;
+}
