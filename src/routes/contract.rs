@@ -34,7 +34,8 @@ use utoipa::{
 const ABOUT: &str = "JSON in and out, `snake_case`, times RFC 3339 in UTC, ids UUIDv7. Every response has an `x-request-id`. Errors are \
     problems (RFC 9457) with a stable `type` and a `detail` that says what to do; below `/v1` they have OpenAI's shape. A method that a path \
     does not take is answered 405 with `Allow`. GET is answered to HEAD, too, except by streams. Where requests are \
-    limited, answers say by `x-ratelimit-limit-requests`, `-remaining-requests` and `-reset-requests` what is left. Fields, events and problem types that \
+    limited, answers say by `x-ratelimit-limit-requests`, `-remaining-requests` and `-reset-requests` what is left, and by the same of `-tokens`. \
+    What is no HTTP, or has a head too large to be read, is refused without a body (400, 431). Fields, events and problem types that \
     are not known here may come with a later version: ignore them.";
 
 pub(super) async fn show() -> HttpResponse {

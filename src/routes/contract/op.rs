@@ -1,7 +1,7 @@
 //! What the contract says about one method of one path.
 
 use super::{super::generations::EventsQuery, Shape};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{
     IntoParams, ToSchema,
@@ -376,7 +376,10 @@ impl Op {
         }
         if self.upstream {
             for range in ["4XX", "5XX"] {
-                let content = Content::new(Some(Ref::from_schema_name(Shape::Passed.schema())));
+                let mut content = Content::new(Some(Ref::from_schema_name(Shape::Passed.schema())));
+                content.example = Some(json!({
+                    "error": { "message": "The model is overloaded", "type": "server_error", "param": null, "code": null }
+                }));
                 let passed = ResponseBuilder::new()
                     .description("As the model server refused, with its error where it has one, and its `Retry-After` and `x-ratelimit-*`.")
                     .content("application/json", content)
