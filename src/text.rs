@@ -54,11 +54,14 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Whether lists can show it in one line: the name of a user or of a key.
+/// Whether lists can show it as it is, in one line: the name of a user or of a key. What separates lines, or turns the direction of what
+/// stands around it, would not be.
 pub fn is_name(text: &str) -> bool {
     text.trim() == text
         && (1..=200).contains(&text.chars().count())
-        && !text.contains(char::is_control)
+        && !text.contains(|c: char| {
+            c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        })
 }
 
 /// As it may stand in a list or a terminal: white space folded to single spaces, other control characters dropped.

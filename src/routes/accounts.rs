@@ -189,7 +189,7 @@ pub(super) fn a_name() -> ObjectBuilder {
     let name = ObjectBuilder::new().schema_type(Type::String);
     let name = name.min_length(Some(1)).max_length(Some(200));
     name.pattern(Some(
-        r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$",
+        r"^[^\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]([^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*[^\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069])?$",
     ))
 }
 

@@ -91,6 +91,8 @@ async fn keys_that_make_no_sense_are_refused_in_words() {
         json!({ "name": "" }),
         json!({ "name": " x" }),
         json!({ "name": "a\nb" }),
+        json!({ "name": "a\u{2028}b" }),
+        json!({ "name": "bob\u{202e}" }),
         json!({ "name": "é".repeat(201) }),
         json!({ "name": "x", "expires_at": "2001-01-01T00:00:00Z" }),
         json!({ "name": "x", "expires_at": "9999-12-31T00:00:00Z" }),
