@@ -14,7 +14,7 @@ mod watch;
 pub use identity::{CurrentUser, Operator, Unrestricted, identify};
 pub use known::Known;
 pub use secrets::{
-    KeyAsked, LINK_LIFETIME, hash_of, login_link, login_token, new_key, new_key_once,
+    KeyAsked, LINK_LIFETIME, hash_of, login_link, login_token, new_key, new_key_within,
 };
 pub use walls::walls;
 
@@ -40,8 +40,6 @@ pub struct Auth {
     pub requests: Requests,
     pub ledger: Arc<Ledger>,
     pub logins: Logins,
-    /// Held while a key is made: how many there are decides whether there may be one more.
-    pub making_keys: tokio::sync::Mutex<()>,
     pub clock: Clock,
     /// Carries the port: two servers on one host do not overwrite each other's cookie.
     pub cookie_name: String,

@@ -93,28 +93,24 @@ pub async fn new_key(
     Ok((key, secret))
 }
 
-/// The same, once for an idempotency key, if there is one, of whoever asks for it; its receipt tells where below `path` the key is, and
-/// nothing of the key itself.
-pub async fn new_key_once(
+/// The same of somebody who may have `at_most`: `None` when they do. Once for an idempotency key, if there is one, of whoever asks; its
+/// receipt tells where below `path` the key is, and nothing of the key itself.
+pub async fn new_key_within(
     store: &dyn Store,
     asked: &KeyAsked<'_>,
-    once: Option<(UserId, &Once, &str)>,
-) -> Result<Effect<(Key, String)>, StoreError> {
+    at_most: i64,
+    once: Option<(UserId, &Once)>,
+    path: &str,
+) -> Result<Effect<Option<(Key, String)>>, StoreError> {
     let (id, secret) = (KeyId::new(), new_secret(KEY));
-    let new = asked.with(id, &secret);
-    let Some((by, once, path)) = once else {
-        return Ok(Effect::Done((store.add_key(&new).await?, secret)));
-    };
     let receipt = Receipt {
         location: format!("{path}/{id}"),
         body: Value::Null,
     };
-    let added = store.add_key_once(&new, by, (once, &receipt)).await?;
-    Ok(match added {
-        Effect::Done(key) => Effect::Done((key, secret)),
-        Effect::Before(receipt) => Effect::Before(receipt),
-        Effect::KeyReused => Effect::KeyReused,
-    })
+    let once = once.map(|(by, once)| (by, once, &receipt));
+    let new = asked.with(id, &secret);
+    let added = store.add_key_within(&new, at_most, once).await?;
+    Ok(added.map(|key| key.map(|key| (key, secret))))
 }
 
 #[cfg(test)]

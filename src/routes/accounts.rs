@@ -2,7 +2,7 @@
 
 use super::body::{Json, limits, made, text};
 use crate::{
-    auth::{Auth, CurrentUser, KeyAsked, Unrestricted, new_key_once},
+    auth::{Auth, CurrentUser, KeyAsked, Unrestricted, new_key_within},
     model::{Credential, Key, KeyId, Limits, Login, LoginId, UserId, now},
     problem::ApiError,
     store::{Effect, Receipt},
@@ -21,7 +21,7 @@ use utoipa::{
 };
 
 /// Keys of a user that are neither revoked nor over.
-const KEYS_AT_MOST: usize = 100;
+const KEYS_AT_MOST: i64 = 100;
 
 /// Not a word that it does not know: what was meant to restrict a key would not.
 #[derive(Deserialize, ToSchema)]
@@ -128,30 +128,11 @@ pub(super) async fn make_key_for(
 ) -> Result<HttpResponse, ApiError> {
     let (asked, once) = (&body.value, body.once());
     check_name(&asked.name)?;
-    // Before it is one too many.
-    if let Some(once) = &once
-        && let Some(before) = auth.store.receipt(by, once).await?
-    {
-        made_now(before)?;
-    }
     if asked
         .expires_at
         .is_some_and(|at| at <= now() || at.year() >= 9999)
     {
         return Err(ApiError::invalid("expires_at: a time to come"));
-    }
-    let _one_at_a_time = auth.making_keys.lock().await;
-    let keys = auth.store.keys(Some(user)).await?;
-    let is_live = |key: &&Key| {
-        key.revoked_at.is_none() && key.expires_at.is_none_or(|expires| expires > now())
-    };
-    if keys.iter().filter(is_live).count() >= KEYS_AT_MOST {
-        return Err(ApiError::new(
-            409,
-            "too-many-keys",
-            "There are too many keys",
-            format!("a user may have {KEYS_AT_MOST} keys that are not revoked; revoke one first"),
-        ));
     }
     let asked = KeyAsked {
         user,
@@ -159,13 +140,23 @@ pub(super) async fn make_key_for(
         limits: asked.limits.unwrap_or_default(),
         expires_at: asked.expires_at,
     };
-    let once = once.as_ref().map(|once| (by, once, path));
-    let (key, secret) = made_now(new_key_once(&*auth.store, &asked, once).await?)?;
+    let once = once.as_ref().map(|once| (by, once));
+    let made_key = new_key_within(&*auth.store, &asked, KEYS_AT_MOST, once, path);
+    let (key, secret) = made_now(made_key.await?)?.ok_or_else(too_many_keys)?;
     let made_key = MadeKey {
         key: &key,
         secret: &secret,
     };
     Ok(made(StatusCode::CREATED, &format!("{path}/{}", key.id)).json(made_key))
+}
+
+fn too_many_keys() -> ApiError {
+    ApiError::new(
+        409,
+        "too-many-keys",
+        "There are too many keys",
+        format!("a user may have {KEYS_AT_MOST} keys that are not revoked; revoke one first"),
+    )
 }
 
 /// A repeat cannot be answered as the first was: nobody has the key itself any more.

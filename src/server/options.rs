@@ -80,7 +80,6 @@ pub(super) fn auth(
         requests: Requests::new(config.limits.requests_per_minute, &clock),
         ledger,
         logins: Logins::new(config.limits.login_failures_per_minute, &clock),
-        making_keys: tokio::sync::Mutex::default(),
         clock,
         cookie_name: format!("continuo_{}", bound_to.port()),
         login_lifetime: config.auth.login,

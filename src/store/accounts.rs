@@ -47,13 +47,14 @@ pub enum UserChanged {
 #[async_trait]
 pub trait Credentials {
     async fn add_key(&self, new: &NewKey<'_>) -> Result<Key, StoreError>;
-    /// The same, once for an idempotency key of whoever asks for it, who may be somebody else.
-    async fn add_key_once(
+    /// The same, once for an idempotency key of whoever asks for it, who may be somebody else. `None` when its user has `at_most` keys that
+    /// are neither revoked nor over, also of many at once.
+    async fn add_key_within(
         &self,
         new: &NewKey<'_>,
-        by: UserId,
-        once: (&Once, &Receipt),
-    ) -> Result<Effect<Key>, StoreError>;
+        at_most: i64,
+        once: Option<(UserId, &Once, &Receipt)>,
+    ) -> Result<Effect<Option<Key>>, StoreError>;
     /// This user's, or all, oldest first; revoked and expired ones too.
     async fn keys(&self, of: Option<UserId>) -> Result<Vec<Key>, StoreError>;
     /// Of this user, or anybody's. The first revocation's time stays. False when there is no such key.

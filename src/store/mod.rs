@@ -86,6 +86,16 @@ pub enum Effect<T> {
     KeyReused,
 }
 
+impl<T> Effect<T> {
+    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Effect<U> {
+        match self {
+            Self::Done(done) => Effect::Done(of(done)),
+            Self::Before(before) => Effect::Before(before),
+            Self::KeyReused => Effect::KeyReused,
+        }
+    }
+}
+
 /// What is answered when an effect is asked for again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {

@@ -124,7 +124,8 @@ pub async fn a_key_is_added_once_for_an_idempotency_key_of_whoever_asks(db: &Scr
     let kept = receipt(&"there");
     let add = async |hash: u8, by: UserId, fingerprint: u8| {
         let (new, once) = (new_key(owner, hash), once("k", fingerprint));
-        store.add_key_once(&new, by, (&once, &kept)).await.unwrap()
+        let once = Some((by, &once, &kept));
+        store.add_key_within(&new, 100, once).await.unwrap()
     };
     let twins = join_all((1..=10).map(|hash| add(hash, other, 1))).await;
     let made: Vec<_> = twins
@@ -143,6 +144,45 @@ pub async fn a_key_is_added_once_for_an_idempotency_key_of_whoever_asks(db: &Scr
     let keys = store.keys(Some(owner)).await.unwrap();
     assert_eq!(keys.len(), 2);
     assert!(store.keys(Some(other)).await.unwrap().is_empty());
+}
+
+pub async fn of_many_keys_added_at_once_no_more_are_there_than_a_user_may_have(db: &Scratch) {
+    let store = &*db.store;
+    let kept = receipt(&"there");
+    store
+        .add_key(&new_key(user(store, "bob").await, 255))
+        .await
+        .unwrap();
+    // Of several: not every time two of them meet.
+    for round in 0..8 {
+        let owner = user(store, &format!("ann {round}")).await;
+        let hash = |key: u8| round * 16 + key;
+        let revoked = store.add_key(&new_key(owner, hash(1))).await.unwrap().id;
+        assert!(store.revoke_key(revoked, None).await.unwrap());
+        let over = NewKey {
+            expires_at: Some(now() - Duration::days(1)),
+            ..new_key(owner, hash(2))
+        };
+        store.add_key(&over).await.unwrap();
+        let add = async |key: u8| {
+            let (new, name) = (new_key(owner, hash(key)), format!("k{key}"));
+            let once = once(&name, 1);
+            let once = key.is_multiple_of(2).then_some((owner, &once, &kept));
+            let added = store.add_key_within(&new, 3, once).await.unwrap();
+            matches!(added, Effect::Done(Some(_)))
+        };
+        let added = join_all((3..15).map(add)).await;
+        assert_eq!(added.iter().filter(|added| **added).count(), 3);
+        let keys = store.keys(Some(owner)).await.unwrap();
+        assert_eq!(keys.len(), 5);
+        // One that was too many may be asked for again under its key.
+        let holds = |key: &&Key| key.revoked_at.is_none() && key.expires_at.is_none();
+        let first = keys.iter().find(holds).unwrap().id;
+        store.revoke_key(first, None).await.unwrap();
+        let mut all = (3..15_u8).zip(added);
+        let refused = all.find(|(key, added)| u8::is_multiple_of(*key, 2) && !added);
+        assert!(add(refused.unwrap().0).await);
+    }
 }
 
 pub async fn a_key_works_until_it_is_revoked_expires_or_its_user_is_disabled(db: &Scratch) {

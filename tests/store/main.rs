@@ -55,6 +55,7 @@ on_both_engines! {
         a_name_is_taken_once,
         a_key_works_until_it_is_revoked_expires_or_its_user_is_disabled,
         a_key_is_added_once_for_an_idempotency_key_of_whoever_asks,
+        of_many_keys_added_at_once_no_more_are_there_than_a_user_may_have,
         a_login_link_works_once,
         a_login_link_does_not_outlive_its_time_or_its_user,
         a_login_lasts_until_logout_expiry_or_its_user_is_disabled,

@@ -7,7 +7,7 @@ use crate::{
         Effect, Once, Receipt, SecretHash, StoreError,
         receipts::claim,
         rows::{KeyRow, LoginRow, UserRow, key_columns, login_columns, user_columns},
-        sql::{Sql, Time, execute, json, on, with_commas},
+        sql::{Sql, Time, Tx, execute, json, on, with_commas},
     },
 };
 use async_trait::async_trait;
@@ -88,49 +88,35 @@ impl From<LoginThatHolds> for Vouched {
     }
 }
 
-const ADD_KEY: &str = concat!(
-    "INSERT INTO api_keys (id, user_id, name, prefix, hash, created_at, expires_at, limits)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ",
-    key_columns!()
-);
-
-macro_rules! insert_key {
-    ($new:expr, $limits:expr) => {
-        sqlx::query_as::<_, KeyRow>(ADD_KEY)
-            .bind($new.id.0)
-            .bind($new.user.0)
-            .bind($new.name)
-            .bind($new.prefix)
-            .bind($new.hash.bytes())
-            .bind(Time(now()))
-            .bind($new.expires_at.map(Time))
-            .bind(&$limits)
-    };
-}
-
 #[async_trait]
 impl Credentials for Sql {
     async fn add_key(&self, new: &NewKey<'_>) -> Result<Key, StoreError> {
-        let limits = json(&new.limits)?;
-        let row = on!(&self.write, c => insert_key!(new, limits).fetch_one(c))?;
-        Ok(row.into())
+        let mut tx = self.begin().await?;
+        let key = insert_key(&mut tx, new).await?;
+        tx.commit().await?;
+        Ok(key)
     }
 
-    async fn add_key_once(
+    async fn add_key_within(
         &self,
         new: &NewKey<'_>,
-        by: UserId,
-        once: (&Once, &Receipt),
-    ) -> Result<Effect<Key>, StoreError> {
-        let limits = json(&new.limits)?;
+        at_most: i64,
+        once: Option<(UserId, &Once, &Receipt)>,
+    ) -> Result<Effect<Option<Key>>, StoreError> {
         let mut tx = self.begin().await?;
-        if let Some(before) = claim(&mut tx, by, Some(once)).await? {
+        if let Some((by, once, receipt)) = once
+            && let Some(before) = claim(&mut tx, by, Some((once, receipt))).await?
+        {
             tx.rollback().await?;
             return Ok(before);
         }
-        let row = on!(tx.on(), c => insert_key!(new, limits).fetch_one(c))?;
+        if keys_that_hold(&mut tx, new.user).await? >= at_most {
+            tx.rollback().await?;
+            return Ok(Effect::Done(None));
+        }
+        let key = insert_key(&mut tx, new).await?;
         tx.commit().await?;
-        Ok(Effect::Done(KeyRow::into(row)))
+        Ok(Effect::Done(Some(key)))
     }
 
     async fn keys(&self, of: Option<UserId>) -> Result<Vec<Key>, StoreError> {
@@ -356,4 +342,34 @@ impl Ids {
             logins: with_commas(credentials.iter().filter_map(login)),
         }
     }
+}
+
+async fn insert_key(tx: &mut Tx, new: &NewKey<'_>) -> Result<Key, StoreError> {
+    const SQL: &str = concat!(
+        "INSERT INTO api_keys (id, user_id, name, prefix, hash, created_at, expires_at, limits)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ",
+        key_columns!()
+    );
+    let limits = json(&new.limits)?;
+    let row = on!(tx.on(), c => sqlx::query_as::<_, KeyRow>(SQL)
+        .bind(new.id.0)
+        .bind(new.user.0)
+        .bind(new.name)
+        .bind(new.prefix)
+        .bind(new.hash.bytes())
+        .bind(Time(now()))
+        .bind(new.expires_at.map(Time))
+        .bind(&limits)
+        .fetch_one(c))?;
+    Ok(row.into())
+}
+
+/// How many there are, which is so until the transaction ends: the user's row is held. By an UPDATE, because SQLite knows no FOR UPDATE.
+async fn keys_that_hold(tx: &mut Tx, of: UserId) -> Result<i64, StoreError> {
+    const HOLD: &str = "UPDATE users SET name = name WHERE id = $1";
+    const COUNT: &str = "SELECT COUNT(*) FROM api_keys
+        WHERE user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+    execute!(tx.on(), sqlx::query(HOLD).bind(of.0))?;
+    on!(tx.on(), c => sqlx::query_scalar::<_, i64>(COUNT)
+        .bind(of.0).bind(Time(now())).fetch_one(c))
 }
