@@ -25,7 +25,7 @@ use std::time::Duration;
 /// The idempotency key's own length limit, in bytes.
 const KEY_BYTES: usize = 255;
 /// What somebody may send whom nobody vouches for yet, in bytes: there may be many of them at once, and each body is held until it is whole.
-const STRANGERS_BYTES: usize = 16 * 1024;
+pub(super) const STRANGERS_BYTES: usize = 16 * 1024;
 /// The longest title and model name, in characters.
 pub(super) const NAME_CHARACTERS: usize = 500;
 /// The longest system prompt, in characters, and how many stop texts there may be, each as long as a name: every row of a list has them.
@@ -46,15 +46,15 @@ impl FromRequest for RawJson {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let (body, once) = body_of(&request, payload, None).await?;
+            let (body, once) = body_of(&request, payload, usize::MAX).await?;
             let text = text_of(&request, &body)?.to_owned();
             Ok(Self { text, once })
         })
     }
 }
 
-/// A body of JSON. An empty one, as of a bodyless POST, counts as `{}`.
-pub(super) struct Json<T> {
+/// A body of JSON, of so many bytes at most, or as many as the options allow. An empty one, as of a bodyless POST, counts as `{}`.
+pub(super) struct Json<T, const AT_MOST: usize = { usize::MAX }> {
     pub value: T,
     once: Option<Once>,
 }
@@ -66,32 +66,16 @@ impl<T> Json<T> {
     }
 }
 
-impl<T: DeserializeOwned> FromRequest for Json<T> {
+impl<T: DeserializeOwned, const AT_MOST: usize> FromRequest for Json<T, AT_MOST> {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let (body, once) = body_of(&request, payload, None).await?;
+            let (body, once) = body_of(&request, payload, AT_MOST).await?;
             let value = parse(&request, &body)?;
             Ok(Self { value, once })
-        })
-    }
-}
-
-/// The same of a stranger: a small one.
-pub(super) struct Small<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequest for Small<T> {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, payload) = (request.clone(), payload.take());
-        Box::pin(async move {
-            let (body, _) = body_of(&request, payload, Some(STRANGERS_BYTES)).await?;
-            parse(&request, &body).map(Self)
         })
     }
 }
@@ -100,12 +84,12 @@ impl<T: DeserializeOwned> FromRequest for Small<T> {
 async fn body_of(
     request: &HttpRequest,
     mut payload: Payload,
-    at_most: Option<usize>,
+    at_most: usize,
 ) -> Result<(BytesMut, Option<Once>), ApiError> {
     let options = request
         .app_data::<Data<RouteOptions>>()
         .expect("the application has its options");
-    let limit = options.body_bytes.min(at_most.unwrap_or(usize::MAX));
+    let limit = options.body_bytes.min(at_most);
     let body = read(request, &mut payload, limit);
     let body = tokio::time::timeout(options.body, body).await;
     let body = body.map_err(|_| too_slow(options.body))??;

@@ -2,7 +2,7 @@
 
 use super::{
     attach::user_agent,
-    body::{Small, text},
+    body::{Json, STRANGERS_BYTES, text},
 };
 use crate::{
     auth::{Auth, Browser, CurrentUser},
@@ -34,7 +34,7 @@ pub(super) struct Who<'a> {
 pub(super) async fn log_in(
     auth: Data<Auth>,
     request: HttpRequest,
-    Small(asked): Small<LogIn>,
+    body: Json<LogIn, STRANGERS_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
     let browser = Browser {
         user_agent: user_agent(&request),
@@ -46,7 +46,7 @@ pub(super) async fn log_in(
         .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let begun = auth.logins.begin(address);
     let one_try = begun.map_err(ApiError::too_many_logins)?;
-    let logged_in = auth.log_in(asked.token.trim(), &browser).await;
+    let logged_in = auth.log_in(body.value.token.trim(), &browser).await;
     // The database's failure is none of theirs.
     if !matches!(logged_in, Ok(None)) {
         one_try.succeeded();
