@@ -5,6 +5,7 @@ use awc::{
     Client,
     http::header::{self, HeaderValue},
 };
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 /// Shorter ones are no secrets, and taking them out would garble any message.
@@ -40,18 +41,7 @@ impl Login {
 
 /// What cannot be decoded stays as it is.
 fn percent_decoded(text: &str) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes().iter();
-    while let Some(&byte) = bytes.next() {
-        let escaped = (byte == b'%').then(|| bytes.as_slice().get(..2)).flatten();
-        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        if escaped.is_some() {
-            bytes.nth(1);
-        }
-        decoded.push(escaped.unwrap_or(byte));
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// The header that says it, if there is anything to say; or why there can be none.
