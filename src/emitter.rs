@@ -190,7 +190,6 @@ struct Reader {
     attached: Attached,
     state: State,
     heartbeat: Duration,
-    next_beat: Instant,
     ends_at: Option<Instant>,
     /// Rings for the next heartbeat, or when it is old. Like the wait below it is there once for the whole stream: to begin a wait
     /// anew for each event would cost more than the event.
@@ -225,7 +224,6 @@ impl Reader {
             attached,
             state: State::Reading,
             heartbeat: options.heartbeat,
-            next_beat,
             ends_at,
         }
     }
@@ -278,10 +276,8 @@ impl Reader {
     }
 
     fn beat_after(&mut self, now: Instant) {
-        self.next_beat = now + self.heartbeat;
-        let rings_at = self
-            .ends_at
-            .map_or(self.next_beat, |at| at.min(self.next_beat));
+        let next_beat = now + self.heartbeat;
+        let rings_at = self.ends_at.map_or(next_beat, |at| at.min(next_beat));
         self.timer.as_mut().reset(rings_at);
     }
 

@@ -39,8 +39,8 @@ pub enum Opened {
 impl Chat {
     /// Takes a place; dropping it gives it back. What was said is given when a conversation is to keep it.
     ///
-    /// The same `once` again finds the answer that it stands for, once that has begun and while it is in memory; of one that is kept
-    /// there is no second.
+    /// The same `once` again finds the answer that it stands for, once that has begun and while it is in memory, unless it was stopped;
+    /// of one that is kept there is no second.
     pub async fn open_relay(
         &self,
         standing: &Arc<Standing>,
