@@ -295,7 +295,7 @@ class Sdk(unittest.TestCase):
         # Away for longer than the client tries by itself.
         with Cutting(self.client.base_url.port, after=3000, away=4) as proxy:
             env = {**os.environ, "OPENAI_BASE_URL": f"http://127.0.0.1:{proxy.port}/v1"}
-            run = subprocess.run([sys.executable, "resume.py", "count-60", "hi"], env=env, capture_output=True, text=True, timeout=60)
+            run = subprocess.run([sys.executable, "resume.py", "count-60-azure", "hi"], env=env, capture_output=True, text=True, timeout=60)
         self.assertEqual((run.stdout, run.stderr), ("".join(f" {at}" for at in range(60)), ""))
         self.assertGreater(proxy.connections, 7, "it was cut now and then")
 

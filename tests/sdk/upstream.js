@@ -101,6 +101,8 @@ async function answer({ model, messages, stream, stream_options: options, n = 1 
     send({ error: OVERLOADED });
     return response.end();
   }
+  // As Azure begins.
+  if (model.endsWith('-azure')) chunk([], { prompt_filter_results: [] });
   // OpenAI's client for Python puts no choices together whose first is not the first.
   for (let index = 0; index < n; index += 1) delta({ role: 'assistant', content: '' }, null, index);
   if (kind === 'tools') {
