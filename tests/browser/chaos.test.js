@@ -105,7 +105,7 @@ visit('an answer whose server died goes on where it was cut', async (visitor) =>
   const other = await visitor.open();
   await tab.ask('Count');
   await other.page.goto(`${origin}/#c=${tab.conversation}`);
-  await Promise.all([tab.streamed(500), other.streamed(500)]);
+  await Promise.all([tab.streamed(500), other.streamed(500), visitor.recorded(101)]);
   await crash();
   written();
   await Promise.all([tab.ended('interrupted'), other.ended('interrupted')]);

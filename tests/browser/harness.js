@@ -1,7 +1,7 @@
 // One server with a data directory of its own, one browser, and visitors whose every fault fails the test.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import net from 'node:net';
@@ -10,6 +10,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 import { startUpstream } from './upstream.js';
 
@@ -17,6 +18,15 @@ const BINARY = process.env.CONTINUO_BIN ?? fileURLToPath(new URL('../../target/d
 const BROWSER = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium-headless-shell';
 const PATIENCE = 20_000;
 const TEST_LIMIT = 90_000;
+
+// Prints what is recorded of the answer that was asked for last: a line an event, its name, a space, its JSON.
+const RECORDED = `
+import sqlite3, sys
+from pathlib import Path
+database = sqlite3.connect(Path(sys.argv[1]).as_uri() + "?mode=ro", uri=True)
+rows = database.execute("SELECT frames FROM generation_events WHERE generation_id = (SELECT max(id) FROM generations) ORDER BY first_seq")
+print("".join(frames for (frames,) in rows), end="")
+`;
 
 // A page that asks for anything outside gets no answer at all.
 const BROWSER_FLAGS = [
@@ -172,6 +182,15 @@ class Visitor {
   async stored(tab) {
     const { messages, head_id: head } = await this.read(`/api/conversations/${tab.conversation}`);
     return messages.find((message) => message.id === head);
+  }
+
+  /** Until at least this much of the answer that was asked for last would outlive a crash: what a tab has seen may not be recorded yet. */
+  async recorded(characters) {
+    for (let length = 0; length < characters;) {
+      const { stdout } = await promisify(execFile)('python3', ['-c', RECORDED, path.join(server.directory, 'continuo.sqlite3')]);
+      const deltas = stdout.split('\n').filter((line) => line.startsWith('delta '));
+      length = deltas.reduce((sum, line) => sum + JSON.parse(line.slice('delta '.length)).text.length, 0);
+    }
   }
 
   /** The latest answer in a tab is the stored one, and looks as it does to somebody who opens it now. */

@@ -57,7 +57,7 @@ visit('a lost server is announced, and forgotten when it is back', async (visito
 visit('an answer whose server died is marked, and the next one comes', async (visitor) => {
   const tab = await visitor.open();
   await tab.ask('help');
-  await tab.streamed(300);
+  await Promise.all([tab.streamed(300), visitor.recorded(101)]);
   await crash();
   await tab.ended('interrupted');
   const { content, problem } = await visitor.stored(tab);
