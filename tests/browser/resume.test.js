@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { assertGrew, crash, teach, visit } from './harness.js';
+import { assertGrew, crash, gate, teach, visit } from './harness.js';
 
 visit('a reload in the middle of an answer loses nothing and doubles nothing', async (visitor) => {
   const tab = await visitor.open();
@@ -164,7 +164,8 @@ visit('the line is dotted while the connection is away, and the receipt says wha
 });
 
 visit('a tab that nobody sees lets go of its streams, and resumes when it is seen', async (visitor) => {
-  teach('unseen', Array.from({ length: 300 }, (_, index) => `word${index} `), { pause: 15 });
+  const { open: goOn, opened } = gate();
+  teach('unseen', Array.from({ length: 300 }, (_, index) => `word${index} `), { until: { at: 100, open: opened } });
   const tab = await visitor.open();
   await tab.page.clock.install();
   await tab.page.reload();
@@ -174,12 +175,14 @@ visit('a tab that nobody sees lets go of its streams, and resumes when it is see
     Object.defineProperty(document, 'hidden', { value: isHidden, configurable: true });
     document.dispatchEvent(new Event('visibilitychange'));
   }, hidden);
-  const attached = async () => (await visitor.read(`/api/operator/emitters`)).items.filter(({ target }) => JSON.stringify(target ?? '').includes('')).length;
+  const attached = async (count) => {
+    while ((await visitor.read('/api/operator/emitters')).items.length !== count);
+  };
+  await attached(2); // The feed's and the answer's: those of tabs before this one have left.
   await look(true);
-  const before = await attached();
   await tab.page.clock.fastForward(21_000);
-  await tab.page.waitForTimeout(300);
-  assert.equal(await attached(), before - 2, 'feed and answer');
+  await attached(0);
+  goOn();
   await look(false);
   await tab.ended();
   await visitor.agrees(tab);
