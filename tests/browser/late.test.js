@@ -410,13 +410,17 @@ visit('what failed and works by now is not told any longer', async (visitor) => 
   await tab.notice.getByText('403').waitFor();
   await search.fill('answer 1');
   await tab.notice.waitFor({ state: 'hidden' });
-  const missed = { contentType: 'text/event-stream', body: 'event: snapshot\ndata: {"running":[],"sessions":1}\n\n' };
   await answerInstead(tab, readings(tab.conversation), { status: 403 });
-  await answerInstead(tab, '**/api/feed', missed);
+  const snapshots = gate();
+  let feeds = 0;
+  await tab.page.route('**/api/feed', async (route) => {
+    if (feeds++) await snapshots.opened;
+    const missed = { contentType: 'text/event-stream', body: 'event: snapshot\ndata: {"running":[],"sessions":1}\n\n' };
+    await route.fulfill(missed).catch(() => {}); // The page has waited long enough, or is gone.
+  });
   await tab.page.evaluate(() => dispatchEvent(new Event('online')));
   await tab.notice.getByText('403').waitFor();
-  await answerInstead(tab, '**/api/feed', missed);
-  await tab.page.evaluate(() => dispatchEvent(new Event('online')));
+  snapshots.open();
   await tab.notice.waitFor({ state: 'hidden' });
 });
 
