@@ -128,6 +128,12 @@ pub(super) async fn make_key_for(
 ) -> Result<HttpResponse, ApiError> {
     let (asked, once) = (&body.value, body.once());
     check_name(&asked.name)?;
+    // A repeat may come when the time of the key is over.
+    if let Some(once) = &once
+        && let Some(before) = auth.store.receipt(by, once).await?
+    {
+        made_now(before)?;
+    }
     if asked
         .expires_at
         .is_some_and(|at| at <= now() || at.year() >= 9999)

@@ -6,6 +6,8 @@ use crate::support::{
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use std::time::Duration;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 fn with_key(request: RequestBuilder, key: &str) -> RequestBuilder {
     request.header("idempotency-key", key)
@@ -362,6 +364,15 @@ async fn a_key_is_made_once_and_a_repeat_is_told_which_it_was() {
         let again = with_key(app.owner.post(&path).json(&body), &format!("{path} again"));
         answer(again, 201).await;
     }
+    // Also when its time is over.
+    let over = OffsetDateTime::now_utc() + Duration::from_secs(4);
+    let body = json!({"name": "short", "expires_at": over.format(&Rfc3339).expect("a time")});
+    let make = || with_key(app.owner.post("/api/keys").json(&body), "short");
+    answer(make(), 201).await;
+    while OffsetDateTime::now_utc() <= over {
+        tokio::task::yield_now().await;
+    }
+    problem(send(make()).await, 409, "key-made-before").await;
     // Another's idempotency key is another one.
     let stranger = app.stranger().await;
     let body = json!({"name": "/api/keys"});
